@@ -1,0 +1,245 @@
+"""The trace: what was seen, said and done. The one data model; everything else is a view of it.
+
+An Episode is append-only turns from one seed of one environment; a Skill is a stretch of turns
+with an instruction written afterwards. Invariants: the same episode always serialises to the same
+bytes; every episode replays from (environment, seed, options, actions); infrastructure trouble is
+an Outcome, never a reward. Does not: act, label or train.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alicebob.errors import DamagedData
+
+__all__ = ["Episode", "Outcome", "Skill", "Turn", "append_journal", "read_journal"]
+
+T = TypeVar("T")
+
+
+class Outcome(StrEnum):
+    """How an episode ended."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    TURN_LIMIT = "turn_limit"
+    CONTEXT_LIMIT = "context_limit"
+    ENV_ERROR = "env_error"
+    PROVIDER_ERROR = "provider_error"
+    CANCELLED = "cancelled"
+
+    @property
+    def owed(self) -> bool:
+        """True where the infrastructure failed: no data, run again on resume."""
+        return self in (Outcome.ENV_ERROR, Outcome.PROVIDER_ERROR, Outcome.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One decision: the observation it was made on, and what came of it.
+
+    `events` are the names of what the environment says this turn achieved, e.g. "collect_wood",
+    in a fixed order, repeated when it happened more than once. `tags` are judgements made on the
+    turn ("invalid_action", "error", "reflection", …). `token_ids` and `loss_mask` are kept when a
+    model acted: the ids of its reply as generated, and 1 where a token may be learnt from.
+    """
+
+    observation: str
+    action: str
+    thought: str = ""
+    reward: float = 0.0
+    events: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    token_ids: tuple[int, ...] = ()
+    loss_mask: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the turn as plain data; empty optional fields are left out."""
+        data: dict[str, Any] = {"observation": self.observation, "action": self.action}
+        if self.thought:
+            data["thought"] = self.thought
+        if self.reward:
+            data["reward"] = self.reward
+        for name in ("events", "tags", "token_ids", "loss_mask"):
+            if value := getattr(self, name):
+                data[name] = list(value)
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Turn:
+        """Rebuild a turn; raises KeyError or TypeError on data of another shape."""
+        return cls(
+            observation=_typed(data["observation"], str),
+            action=_typed(data["action"], str),
+            thought=_typed(data.get("thought", ""), str),
+            reward=float(data.get("reward", 0.0)),
+            events=tuple(data.get("events", ())),
+            tags=tuple(data.get("tags", ())),
+            token_ids=tuple(data.get("token_ids", ())),
+            loss_mask=tuple(data.get("loss_mask", ())),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One run of a policy in an environment, whole.
+
+    `environment` is the spec string with its keyword arguments, e.g.
+    `crafter?observation=compact`; `options` is what `reset` was given (grants, goal);
+    `final` is the observation after the last action; `summary` is what the environment reports at
+    the end (achievements, score, progress, reward); `budget` counts env_steps and tokens.
+    """
+
+    id: str
+    environment: str
+    seed: int
+    instruction: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    turns: tuple[Turn, ...] = ()
+    final: str = ""
+    outcome: Outcome = Outcome.CANCELLED
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    budget: Mapping[str, int] = field(default_factory=dict)
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def actions(self) -> list[str]:
+        """The actions in order: with seed and options, all that a replay needs."""
+        return [turn.action for turn in self.turns]
+
+    @property
+    def reward(self) -> float:
+        """The sum of the turns' rewards."""
+        return sum(turn.reward for turn in self.turns)
+
+    def evolve(self, **changes: Any) -> Episode:
+        """Return a copy with the given fields replaced."""
+        return replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the episode as plain data, in a fixed field order."""
+        return {
+            "id": self.id,
+            "environment": self.environment,
+            "seed": self.seed,
+            "instruction": self.instruction,
+            "options": dict(self.options),
+            "outcome": self.outcome.value,
+            "summary": dict(self.summary),
+            "budget": dict(self.budget),
+            "meta": dict(self.meta),
+            "turns": [turn.to_json() for turn in self.turns],
+            "final": self.final,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Episode:
+        """Rebuild an episode; raises KeyError, TypeError or ValueError on another shape."""
+        return cls(
+            id=_typed(data["id"], str),
+            environment=_typed(data["environment"], str),
+            seed=_typed(data["seed"], int),
+            instruction=_typed(data["instruction"], str),
+            options=data["options"],
+            turns=tuple(Turn.from_json(turn) for turn in data["turns"]),
+            final=_typed(data["final"], str),
+            outcome=Outcome(data["outcome"]),
+            summary=data["summary"],
+            budget=data["budget"],
+            meta=data.get("meta", {}),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Skill:
+    """A stretch of an episode with an instruction written afterwards.
+
+    `name` is the kind of skill (an event of the environment, or "open_play" for a whole episode);
+    `start` and `end` are turn indices into the episode, end exclusive; `turns` are those turns,
+    with thoughts added after the fact; `context` of them, at the front, are there to be read and
+    not to be learnt from.
+    """
+
+    id: str
+    name: str
+    instruction: str
+    round: str
+    episode: str
+    environment: str
+    seed: int
+    start: int
+    end: int
+    turns: tuple[Turn, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    context: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the skill as plain data, in a fixed field order."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "instruction": self.instruction,
+            "round": self.round,
+            "episode": self.episode,
+            "environment": self.environment,
+            "seed": self.seed,
+            "start": self.start,
+            "end": self.end,
+            "context": self.context,
+            "options": dict(self.options),
+            "turns": [turn.to_json() for turn in self.turns],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Skill:
+        """Rebuild a skill; raises KeyError, TypeError or ValueError on another shape."""
+        names = ("id", "name", "instruction", "round", "episode", "environment")
+        return cls(
+            **{name: _typed(data[name], str) for name in names},
+            **{name: _typed(data[name], int) for name in ("seed", "start", "end", "context")},
+            options=data["options"],
+            turns=tuple(Turn.from_json(turn) for turn in data["turns"]),
+        )
+
+
+def _typed(value: Any, kind: type[T]) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
+    return value
+
+
+def append_journal(path: Path, episode: Episode) -> None:
+    """Append one whole episode as one line and flush it to the disk.
+
+    The caller is the only writer. A kill in here leaves a torn last line, which `read_journal`
+    drops: that episode is owed.
+    """
+    line = json.dumps(episode.to_json(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    with path.open("ab") as file:
+        file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+        file.flush()
+
+
+def read_journal(path: Path) -> Iterator[Episode]:
+    """Yield the episodes of a journal; a torn last line is passed over.
+
+    Raises DamagedData, with file and line, for any other line that is not an episode.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield Episode.from_json(json.loads(line))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise DamagedData(
+                    f"{path}, line {number}, is not an episode ({type(error).__name__}: {error}). "
+                    "Restore the file with 'dvc checkout', or delete it and run 'dvc repro'."
+                ) from error
