@@ -4,8 +4,8 @@
     ├── UsageError           exit 2   the request itself is wrong: a parameter, name or file
     │   ├── UnknownName      exit 2   an unknown key, environment, method, format (suggests)
     │   └── DamagedData      exit 1   a file that does not hold what it should
-    ├── EnvError             exit 1   an environment raised: recorded on the episode, re-run on resume
-    ├── ProviderError        exit 1   a model endpoint failed: recorded, re-run on resume
+    ├── EnvError             exit 1   an environment raised: the episode is owed
+    ├── ProviderError        exit 1   a model endpoint failed: the episode is owed
     └── Busy                 exit 75  another process holds the work folder: try again later
 
 A message is one sentence, or two when the second says what to do next.

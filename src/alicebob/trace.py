@@ -9,6 +9,7 @@ an Outcome, never a reward. Does not: act, label or train.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -198,10 +199,17 @@ class Skill:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Skill:
         """Rebuild a skill; raises KeyError, TypeError or ValueError on another shape."""
-        names = ("id", "name", "instruction", "round", "episode", "environment")
         return cls(
-            **{name: _typed(data[name], str) for name in names},
-            **{name: _typed(data[name], int) for name in ("seed", "start", "end", "context")},
+            id=_typed(data["id"], str),
+            name=_typed(data["name"], str),
+            instruction=_typed(data["instruction"], str),
+            round=_typed(data["round"], str),
+            episode=_typed(data["episode"], str),
+            environment=_typed(data["environment"], str),
+            seed=_typed(data["seed"], int),
+            start=_typed(data["start"], int),
+            end=_typed(data["end"], int),
+            context=_typed(data["context"], int),
             options=data["options"],
             turns=tuple(Turn.from_json(turn) for turn in data["turns"]),
         )
@@ -216,13 +224,30 @@ def _typed(value: Any, kind: type[T]) -> T:
 def append_journal(path: Path, episode: Episode) -> None:
     """Append one whole episode as one line and flush it to the disk.
 
-    The caller is the only writer. A kill in here leaves a torn last line, which `read_journal`
-    drops: that episode is owed.
+    The caller is the only writer. A kill in here leaves a torn last line: that episode is owed,
+    `read_journal` passes it over, and the next append writes over it.
     """
     line = json.dumps(episode.to_json(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    with path.open("ab") as file:
+    with path.open("r+b" if path.exists() else "xb") as file:
+        file.seek(_whole(path))
+        file.truncate()
         file.write(line.encode("utf-8", "backslashreplace") + b"\n")
         file.flush()
+        os.fsync(file.fileno())
+
+
+def _whole(path: Path) -> int:
+    """Return the length in bytes of the whole lines of a file, read from its end."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = max(0, end - 65536)
+            file.seek(start)
+            found = file.read(end - start).rfind(b"\n")
+            if found >= 0:
+                return start + found + 1
+            end = start
+    return 0
 
 
 def read_journal(path: Path) -> Iterator[Episode]:

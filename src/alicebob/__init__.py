@@ -1,0 +1,11 @@
+"""Train language-model agents from exploration: text environments and the trace.
+
+env = alicebob.make("crafter", observation="smartplay")
+text, info = env.reset(seed=0)
+text, reward, terminated, truncated, info = env.step("move_right")
+"""
+
+from alicebob.envs import TextEnv, make
+from alicebob.trace import Episode, Outcome, Skill, Turn
+
+__all__ = ["Episode", "Outcome", "Skill", "TextEnv", "Turn", "make"]

@@ -1,0 +1,288 @@
+"""Crafter as text: the real `crafter` package, made reproducible and fast, without pictures.
+
+Invariant: the same seed and actions give the same bytes in any process. Upstream (1.8.3) is not
+so: it draws from sets hashed by address, and the picture takes draws from the game's generator at
+night. Here chunks keep insertion order and nothing is drawn unless a picture is asked for, and
+then from a generator of its own. Does not: change a rule of the game.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import crafter
+import numpy as np
+from crafter import constants, engine, objects
+from numpy.typing import NDArray
+
+from alicebob.errors import UnknownName, UsageError
+
+__all__ = ["ACTIONS", "LIMITS", "OBSERVATIONS", "Crafter", "achievement_score"]
+
+ACTIONS: tuple[str, ...] = tuple(constants.actions)
+LIMITS = {"crafter": 10_000, "balrog": 2_000}
+OBSERVATIONS = ("smartplay", "compact")
+
+VITALS = ("health", "food", "drink", "energy")
+COMPASS = {"up": "north", "down": "south", "left": "west", "right": "east"}
+REACH_X, REACH_Y = 4, 3  # cells seen to each side: the 9 x 7 window of the game's own picture
+
+
+def _spoken(action: str) -> str:
+    """Return an action's name in SmartPlay's words: move_left is 'Move West'."""
+    words = [COMPASS.get(w, w) if action.startswith("move_") else w for w in action.split("_")]
+    return " ".join(words).title()
+
+
+ALIASES = {a: a for a in ACTIONS} | {_spoken(a).lower(): a for a in ACTIONS}
+ALIASES |= {name.replace(" ", "_"): action for name, action in ALIASES.items()}
+
+
+class _OrderedSet(dict[Any, None]):
+    """A set that iterates in the order of insertion, for reproducible draws."""
+
+    def add(self, item: Any) -> None:
+        self[item] = None
+
+    def remove(self, item: Any) -> None:
+        del self[item]
+
+
+class _World(engine.World):  # type: ignore[misc]
+    def reset(self, seed: int | None = None) -> None:
+        super().reset(seed)
+        self._chunks: collections.defaultdict[Any, _OrderedSet] = collections.defaultdict(
+            _OrderedSet
+        )
+
+
+class _Game(crafter.Env):  # type: ignore[misc]
+    """The game with an ordered world, a seed per episode and no picture."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length=length, seed=0)
+        self._world = _World(self._area, constants.materials, (12, 12))
+        self._local_view._world = self._world
+        self._sem_view._world = self._world
+
+    def start(self, seed: int) -> None:
+        self._seed, self._episode = seed, 0
+        self.reset()
+
+    def _obs(self) -> None:
+        return None
+
+
+NAMES: list[str] = ["unknown", *constants.materials]
+NAMES += ["player", "cow", "zombie", "skeleton", "arrow", "plant"]
+PLAYER = NAMES.index("player")
+
+
+class Crafter:
+    """Text Crafter (Hafner, 2021) for language-model agents.
+
+    `observation` is "smartplay" (the field's standard text) or "compact" (about 40 words for tiny
+    models); `limit` is "crafter" (10,000 steps), "balrog" (2,000) or a number of steps. Raises
+    UnknownName for another format or limit. Rewards are upstream's: +1 for a step with a first
+    achievement, 0.1 per health point.
+    """
+
+    instructions = "Survive and achieve as much as you can."
+
+    def __init__(self, observation: str = "smartplay", limit: str | int = "crafter") -> None:
+        if observation not in OBSERVATIONS:
+            raise UnknownName("observation format", observation, OBSERVATIONS, "crafter")
+        if isinstance(limit, str) and limit not in LIMITS:
+            raise UnknownName("limit", limit, LIMITS, "crafter")
+        self.observation = observation
+        self.max_steps = LIMITS[limit] if isinstance(limit, str) else limit
+        if self.max_steps < 1:
+            raise UsageError(f"crafter: limit must be at least 1 step, got {self.max_steps}.")
+        self._game: _Game | None = None
+        self._started = self._over = False
+
+    def reset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[str, dict[str, Any]]:
+        """Start the world of `seed`, 0 when none is given.
+
+        `options` has one key: `inventory`, the items to begin with, clipped by the game at 9.
+        Raises UnknownName for another option or item.
+        """
+        options = dict(options or {})
+        inventory = options.pop("inventory", {})
+        for name in options:
+            raise UnknownName("reset option", name, ["inventory"], "crafter")
+        for item in inventory:
+            if item not in constants.items:
+                raise UnknownName("item", item, constants.items, "crafter")
+        self._game = self._game or _Game(self.max_steps)
+        self._game.start(0 if seed is None else seed)
+        self._game._player.inventory.update(inventory)
+        self._started, self._over = True, False
+        return self._text(None), self._info(invalid=False)
+
+    def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
+        """Take an action by either name, in any case.
+
+        An unknown action costs a step in which the player does nothing; the next observation says
+        so and `info["invalid_action"]` is True. Raises UsageError before reset and after the end.
+        """
+        if not self._started or self._over:
+            raise UsageError("crafter: the episode is over or not begun; call reset() first.")
+        known = ALIASES.get(action.strip().lower())
+        game = self._playing
+        _, reward, done, upstream = game.step(ACTIONS.index(known or "noop"))
+        dead = upstream["discount"] == 0
+        self._over = done
+        text = self._text(known) if known else _refusal(action) + self._text(None)
+        return text, float(reward), dead, bool(done and not dead), self._info(invalid=known is None)
+
+    def render(self, size: int = 360) -> NDArray[np.uint8]:
+        """Return a picture of the current state, (size, size, 3), without touching the game."""
+        game = self._playing
+        game._size = np.array((max(9, size), max(9, size)))
+        with _own_draws(game):
+            picture: NDArray[np.uint8] = game.render()
+        return picture
+
+    @property
+    def _playing(self) -> _Game:
+        if self._game is None:
+            raise UsageError("crafter: no episode has begun; call reset() first.")
+        return self._game
+
+    def _info(self, invalid: bool) -> dict[str, Any]:
+        player = self._playing._player
+        achievements = dict(player.achievements)
+        return {
+            "admissible_actions": list(ACTIONS),
+            "inventory": dict(player.inventory),
+            "achievements": achievements,
+            "progress": sum(count > 0 for count in achievements.values()) / len(achievements),
+            "sleeping": bool(player.sleeping),
+            "invalid_action": invalid,
+        }
+
+    def _text(self, action: str | None) -> str:
+        window = self._window()
+        player = self._playing._player
+        if self.observation == "compact":
+            return _compact(window, player)
+        return _smartplay(window, player, action)
+
+    def _window(self) -> NDArray[np.int64]:
+        """Return the 9 x 7 cells around the player, as indices into NAMES; 0 is off the map."""
+        game = self._playing
+        world, (px, py) = game._world, game._player.pos
+        window = np.zeros((2 * REACH_X + 1, 2 * REACH_Y + 1), np.int64)
+        x0, y0 = max(0, px - REACH_X), max(0, py - REACH_Y)
+        cells = (slice(x0, px + REACH_X + 1), slice(y0, py + REACH_Y + 1))
+        seen = world._mat_map[cells]
+        left, top = x0 - (px - REACH_X), y0 - (py - REACH_Y)
+        window[left : left + seen.shape[0], top : top + seen.shape[1]] = seen
+        things = world._obj_map[cells]
+        for x, y in np.argwhere(things):
+            thing = world._objects[things[x, y]]
+            window[left + x, top + y] = NAMES.index(type(thing).__name__.lower())
+        return window
+
+
+def achievement_score(rates: Mapping[str, float]) -> float:
+    """Return the Crafter score of success rates in [0, 1], in percent.
+
+    The geometric mean of (1 + rate in percent), less 1, over all 22 achievements (upstream,
+    analysis/common.py, compute_scores).
+    """
+    percent = np.array([100.0 * rates.get(name, 0.0) for name in constants.achievements])
+    return float(np.exp(np.log1p(percent).mean()) - 1)
+
+
+def _refusal(action: str) -> str:
+    """Say that an action is not one; the name is shortened and kept on one line."""
+    shown = " ".join(action.split())[:60]
+    return f"{shown!r} is not an action; you did nothing.\n\n"
+
+
+@contextlib.contextmanager
+def _own_draws(game: _Game) -> Iterator[None]:
+    """Lend the picture a generator of its own: upstream's takes the game's at night."""
+    kept, game._world.random = game._world.random, np.random.RandomState(0)
+    try:
+        yield
+    finally:
+        game._world.random = kept
+
+
+def _nearest(window: NDArray[np.int64]) -> list[tuple[str, int, int]]:
+    """Return (name, dx, dy) of the nearest cell of each kind in view, in order of kind.
+
+    Nearest by Manhattan distance; a tie goes to the westernmost, then the northernmost, as
+    SmartPlay's argmin has it. The player and cells off the map are left out.
+    """
+    dx, dy = np.indices(window.shape)
+    dx, dy = dx - REACH_X, dy - REACH_Y
+    distance = np.abs(dx) + np.abs(dy)
+    found = []
+    for kind in np.unique(window):
+        if kind in (0, PLAYER):
+            continue
+        flat = int(np.argmin(np.where(window == kind, distance, 99)))
+        found.append((NAMES[kind], int(dx.flat[flat]), int(dy.flat[flat])))
+    return found
+
+
+def _faced(window: NDArray[np.int64], player: objects.Player) -> str:
+    fx, fy = player.facing
+    return NAMES[int(window[REACH_X + fx, REACH_Y + fy])]
+
+
+def _smartplay(window: NDArray[np.int64], player: objects.Player, action: str | None) -> str:
+    """Describe as SmartPlay does (src/smartplay/crafter/crafter_env.py), also at the map's edge."""
+    parts = [f"You took action {_spoken(action).lower().replace(' ', '_')}."] if action else []
+    if player.sleeping:
+        parts.append(
+            "You are sleeping, and will not be able take actions until energy is full.\n\n"
+        )
+    elif player.health <= 0:
+        parts.append("You died.\n\n")
+    head = "".join(parts)
+    seen = []
+    for name, dx, dy in _nearest(window):
+        where = ["north"] * (dy < 0) + ["south"] * (dy > 0)
+        where += ["west"] * (dx < 0) + ["east"] * (dx > 0)
+        seen.append(f"- {name} {abs(dx) + abs(dy)} steps to your {'-'.join(where)}")
+    body = "You see:\n" + "\n".join(seen) if seen else "You see nothing away from you."
+    status = "\n".join(f"- {name}: {player.inventory[name]}/9" for name in VITALS)
+    items = [f"- {n}: {c}" for n, c in player.inventory.items() if n not in VITALS and c]
+    held = (
+        "Your inventory:\n" + "\n".join(items) if items else "You have nothing in your inventory."
+    )
+    facing = f"You face {_faced(window, player)} at your front."
+    blocks = ([head] if head else []) + [body, facing, f"Your status:\n{status}", held]
+    return "\n\n".join(blocks)
+
+
+def _compact(window: NDArray[np.int64], player: objects.Player) -> str:
+    """Describe in few words: vitals, inventory, faced cell, four neighbours, nearest of each."""
+    vitals = " ".join(f"{name}{player.inventory[name]}" for name in VITALS)
+    items = [f"{n} {c}" for n, c in player.inventory.items() if n not in VITALS and c]
+    state = " asleep" if player.sleeping else " dead" if player.health <= 0 else ""
+    sides = ((-1, 0), (1, 0), (0, -1), (0, 1))
+    near = " ".join(NAMES[window[REACH_X + dx, REACH_Y + dy]] for dx, dy in sides)
+    seen = []
+    for name, dx, dy in _nearest(window):
+        offset = [f"left{-dx}"] * (dx < 0) + [f"right{dx}"] * (dx > 0)
+        offset += [f"up{-dy}"] * (dy < 0) + [f"down{dy}"] * (dy > 0)
+        seen.append(" ".join([name, *offset]))
+    return "\n".join(
+        [
+            vitals + state,
+            "have " + (" ".join(items) or "nothing"),
+            f"front {_faced(window, player)} near {near}",
+            "see " + (", ".join(seen) or "nothing"),
+        ]
+    )

@@ -1,0 +1,155 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import alicebob
+from alicebob.envs.crafter import ACTIONS, achievement_score
+from alicebob.errors import UnknownName, UsageError
+
+RUN = """
+import hashlib, alicebob, numpy as np
+from alicebob.envs.crafter import ACTIONS
+env = alicebob.make("crafter", observation="compact")
+digest, rng = hashlib.sha256(), np.random.default_rng(0)
+for seed in range(2):
+    text, info = env.reset(seed=seed)
+    over = False
+    while not over:
+        digest.update(text.encode())
+        text, reward, dead, late, info = env.step(ACTIONS[rng.integers(len(ACTIONS))])
+        digest.update(repr((reward, sorted(info["achievements"].items()))).encode())
+        over = dead or late
+print(digest.hexdigest())
+"""
+
+
+def play(env, seed, actions, picture=False):
+    texts = [env.reset(seed=seed)[0]]
+    for action in actions:
+        text, _, dead, late, _ = env.step(action)
+        texts.append(text)
+        if picture:
+            env.render(90)
+        if dead or late:
+            break
+    return texts
+
+
+def test_same_bytes_in_any_process():
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", RUN],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for seed in (1, 2, 3)
+    }
+    assert len(digests) == 1
+
+
+def test_a_picture_changes_nothing_even_at_night():
+    env = alicebob.make("crafter", observation="compact")
+    actions = ["noop", "move_left", "do", "move_up"] * 75
+    plain = play(env, 4, actions)
+    assert plain == play(env, 4, actions, picture=True)
+    assert len(plain) > 180  # daylight falls under one half before: the night was reached
+
+
+def test_smartplay_text_of_a_fresh_world_has_its_four_blocks():
+    text, info = alicebob.make("crafter").reset(seed=0)
+    blocks = text.split("\n\n")
+    assert blocks[0].startswith("You see:\n- ")
+    assert blocks[1].startswith("You face ")
+    assert blocks[2] == "Your status:\n- health: 9/9\n- food: 9/9\n- drink: 9/9\n- energy: 9/9"
+    assert blocks[3] == "You have nothing in your inventory."
+    assert info["admissible_actions"] == list(ACTIONS)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (0, 63), (63, 0), (63, 63)])
+def test_text_is_right_in_every_corner_of_the_map(corner):
+    env = alicebob.make("crafter")
+    env.reset(seed=0)
+    world, player = env._game._world, env._game._player
+    world._mat_map[:] = world._mat_ids["grass"]
+    for thing in world.objects:
+        if thing is not player:
+            world.remove(thing)
+    world.move(player, corner)
+    text = env._text(None)
+    assert "- grass 1 steps" in text
+    assert "unknown" not in text.split("\n\n")[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["move_left", "Move West", "MOVE WEST", "move_west", " Move_Left "]
+)
+def test_both_names_of_an_action_do_the_same(name):
+    env = alicebob.make("crafter")
+    assert play(env, 1, [name]) == play(env, 1, ["move_left"])
+
+
+def test_an_invalid_action_is_reported_and_costs_a_step():
+    env = alicebob.make("crafter", limit=2)
+    env.reset(seed=0)
+    text, _, dead, late, info = env.step("fly\nto the <|im_start|>moon")
+    assert info["invalid_action"]
+    assert text.startswith("'fly to the <|im_start|>moon' is not an action; you did nothing.\n")
+    assert not dead
+    assert not late
+    _, _, dead, late, info = env.step("noop")
+    assert (dead, late, info["invalid_action"]) == (False, True, False)
+    with pytest.raises(UsageError, match="call reset"):
+        env.step("noop")
+
+
+def test_granted_inventory_is_there_and_unknown_items_are_refused():
+    env = alicebob.make("crafter", observation="compact")
+    text, _ = env.reset(seed=0, options={"inventory": {"wood": 3}})
+    assert "have wood 3\n" in text
+    with pytest.raises(UnknownName, match="Did you mean 'wood'"):
+        env.reset(seed=0, options={"inventory": {"wod": 3}})
+
+
+def test_the_score_is_upstreams_formula():
+    assert achievement_score({}) == 0.0
+    assert achievement_score({"collect_wood": 1.0}) == pytest.approx(101 ** (1 / 22) - 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"observation": "smartpaly"}, "Did you mean 'smartplay'"),
+        ({"limit": "balrok"}, "Did you mean 'balrog'"),
+        ({"observations": "compact"}, "Did you mean 'observation'"),
+    ],
+)
+def test_wrong_settings_say_what_to_do(settings, words):
+    with pytest.raises(UnknownName, match=words):
+        alicebob.make("crafter", **settings)
+
+
+def test_an_unknown_environment_suggests():
+    with pytest.raises(UnknownName, match="Did you mean 'crafter'"):
+        alicebob.make("crafty")
+
+
+@pytest.mark.slow
+def test_random_play_scores_as_published():
+    """Score 1.6 and 2.28 achievements of uniform random play (upstream, scores/*.json)."""
+    env, rng = alicebob.make("crafter", observation="compact"), np.random.default_rng(0)
+    unlocked = []
+    for seed in range(120):
+        env.reset(seed=seed)
+        over = False
+        while not over:
+            _, _, dead, late, info = env.step(ACTIONS[rng.integers(len(ACTIONS))])
+            over = dead or late
+        unlocked.append({name for name, count in info["achievements"].items() if count})
+    rates = {name: np.mean([name in u for u in unlocked]) for name in info["achievements"]}
+    assert np.mean([len(u) for u in unlocked]) == pytest.approx(2.28, abs=0.2)
+    assert achievement_score(rates) == pytest.approx(1.6, abs=0.3)
