@@ -59,6 +59,10 @@ class _World(engine.World):  # type: ignore[misc]
         )
 
 
+def _no_view() -> None:
+    """Stand in for the map of the whole world: no text needs it."""
+
+
 class _Game(crafter.Env):  # type: ignore[misc]
     """The game with an ordered world, a seed per episode and no picture."""
 
@@ -66,7 +70,7 @@ class _Game(crafter.Env):  # type: ignore[misc]
         super().__init__(length=length, seed=0)
         self._world = _World(self._area, constants.materials, (12, 12))
         self._local_view._world = self._world
-        self._sem_view._world = self._world
+        self._sem_view = _no_view
 
     def start(self, seed: int) -> None:
         self._seed, self._episode = seed, 0

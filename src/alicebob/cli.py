@@ -1,0 +1,100 @@
+"""The command line: verbs of the domain, words for people on stderr, results on stdout.
+
+Invariant: an AliceBobError leaves as one sentence and its exit code, never as a traceback.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from alicebob.errors import AliceBobError
+
+__all__ = ["main"]
+
+
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command and show our errors as click shows its own."""
+        try:
+            return super().invoke(ctx)
+        except AliceBobError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.group(cls=_Group)
+@click.version_option(package_name="alicebob")
+def main() -> None:
+    """Train language-model agents from exploration."""
+
+
+@main.group()
+def env() -> None:
+    """List, check and play environments."""
+
+
+@env.command("list")
+def list_environments() -> None:
+    """List the registered environments, with the class of each."""
+    from alicebob.envs import available
+
+    for name, target in available().items():
+        click.echo(f"{name}\t{target}")
+
+
+def _settings(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Read key=value pairs; a value that is JSON counts as such, else it is a string."""
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, found, value = pair.partition("=")
+        if not found:
+            raise click.BadParameter(f"{pair!r} is not of the form key=value.")
+        try:
+            settings[key] = json.loads(value)
+        except ValueError:
+            settings[key] = value
+    return settings
+
+
+def _environment(command: Callable[..., None]) -> Callable[..., None]:
+    command = click.option("--seed", default=0, show_default=True, help="Seed of the world.")(
+        command
+    )
+    command = click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")(command)
+    return click.argument("spec")(command)
+
+
+@env.command()
+@_environment
+def check(spec: str, settings: tuple[str, ...], seed: int) -> None:
+    """Check that SPEC steps and that the same seed and actions give the same episode."""
+    from alicebob.envs.check import transcript
+
+    first = transcript(spec, _settings(settings), seed)
+    if first != transcript(spec, _settings(settings), seed):
+        raise AliceBobError(f"{spec} gives another episode for the same seed {seed} and actions.")
+    click.echo(f"{spec}: {len(first) - 1} turns, twice the same for seed {seed}.")
+
+
+@env.command()
+@_environment
+def play(spec: str, settings: tuple[str, ...], seed: int) -> None:
+    """Play SPEC in the terminal: type an action, or nothing to leave."""
+    from alicebob.envs import make
+
+    world = make(spec, **_settings(settings))
+    text, info = world.reset(seed=seed)
+    click.echo(f"Actions: {', '.join(info.get('admissible_actions') or ['free text'])}", err=True)
+    total, over = 0.0, False
+    while not over:
+        click.echo(f"\n{text}\n")
+        action = click.prompt(">", default="", show_default=False, prompt_suffix=" ", err=True)
+        if not action:
+            break
+        text, reward, terminated, truncated, _ = world.step(action)
+        total, over = total + reward, terminated or truncated
+    click.echo(f"{text}\n\nReward: {total:.1f}" if over else f"Reward: {total:.1f}")
