@@ -106,7 +106,7 @@ class Crafter:
         if self.max_steps < 1:
             raise UsageError(f"crafter: limit must be at least 1 step, got {self.max_steps}.")
         self._game: _Game | None = None
-        self._started = self._over = False
+        self._over = True  # until the first reset
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -126,7 +126,7 @@ class Crafter:
         self._game = self._game or _Game(self.max_steps)
         self._game.start(0 if seed is None else seed)
         self._game._player.inventory.update(inventory)
-        self._started, self._over = True, False
+        self._over = False
         return self._text(None), self._info(invalid=False)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
@@ -135,7 +135,7 @@ class Crafter:
         An unknown action costs a step in which the player does nothing; the next observation says
         so and `info["invalid_action"]` is True. Raises UsageError before reset and after the end.
         """
-        if not self._started or self._over:
+        if self._over:
             raise UsageError("crafter: the episode is over or not begun; call reset() first.")
         known = ALIASES.get(action.strip().lower())
         game = self._playing
