@@ -92,6 +92,12 @@ class Crafter:
     models); `limit` is "crafter" (10,000 steps), "balrog" (2,000) or a number of steps. Raises
     UnknownName for another format or limit. Rewards are upstream's: +1 for a step with a first
     achievement, 0.1 per health point.
+
+    `info` has, beside `admissible_actions` and `invalid_action`: `events` (the achievements of this
+    step, repeated when they happened more than once), `view` (7 rows of 9 names, the player in the
+    middle, "unknown" off the map), `facing` and `position` as (x, y), y growing downwards,
+    `inventory` (vitals included), `achievements` (counts so far), `progress` (the share of the 22
+    achievements made at least once) and `sleeping`.
     """
 
     instructions = "Survive and achieve as much as you can."
@@ -107,6 +113,7 @@ class Crafter:
             raise UsageError(f"crafter: limit must be at least 1 step, got {self.max_steps}.")
         self._game: _Game | None = None
         self._over = True  # until the first reset
+        self._counts: dict[str, int] = {}  # achievements at the last step
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -127,6 +134,7 @@ class Crafter:
         self._game.start(0 if seed is None else seed)
         self._game._player.inventory.update(inventory)
         self._over = False
+        self._counts = dict(self._game._player.achievements)
         return self._text(None), self._info(invalid=False)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
@@ -162,8 +170,18 @@ class Crafter:
     def _info(self, invalid: bool) -> dict[str, Any]:
         player = self._playing._player
         achievements = dict(player.achievements)
+        events = [
+            name
+            for name, count in achievements.items()
+            for _ in range(count - self._counts.get(name, 0))
+        ]
+        self._counts = achievements
         return {
             "admissible_actions": list(ACTIONS),
+            "events": events,
+            "view": [[NAMES[kind] for kind in row] for row in self._window().T.tolist()],
+            "facing": (int(player.facing[0]), int(player.facing[1])),
+            "position": (int(player.pos[0]), int(player.pos[1])),
             "inventory": dict(player.inventory),
             "achievements": achievements,
             "progress": sum(count > 0 for count in achievements.values()) / len(achievements),

@@ -1,0 +1,239 @@
+"""Rollouts: let a policy play tasks, journal every whole episode, go on where a kill stopped it.
+
+Tasks are played in waves of fixed members, in lock step, each episode with its own generator.
+Invariant: an episode's bytes depend on its task and its wave alone, never on the number of workers,
+on a kill, or on the order in which waves are played. A wave that was cut off is played again whole.
+Does not: judge, label or train on anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from numpy.random import default_rng
+
+from alicebob.envs import TextEnv
+from alicebob.errors import AliceBobError
+from alicebob.policies import Live, Policy, Reply, Task
+from alicebob.trace import Episode, Outcome, Turn, append_journal, read_journal
+
+__all__ = ["play", "play_all", "seeds"]
+
+Build = Callable[[], tuple[Callable[[], TextEnv], Policy]]
+
+
+def seeds(purpose: str, master: int, count: int, space: range) -> list[int]:
+    """Return `count` distinct seeds of `space` for a purpose, e.g. "explore r002".
+
+    Raises AliceBobError where the space is too small.
+    """
+    if count > len(space):
+        raise AliceBobError(f"{purpose} needs {count} seeds, but its range {space} is smaller.")
+    chosen = _generator(f"{purpose} {master}").choice(len(space), size=count, replace=False)
+    return [space[int(i)] for i in chosen]
+
+
+def _generator(name: str) -> Any:
+    """Return a generator seeded by a name, the same in every process."""
+    return default_rng(list(hashlib.sha256(name.encode()).digest()))
+
+
+def play(
+    envs: Sequence[TextEnv], policy: Policy, tasks: Sequence[Task], spec: str
+) -> Iterator[Episode]:
+    """Play one wave in lock step and yield each episode when it is over.
+
+    `spec` is recorded as the environment. An environment that raises ends its own episode as
+    `env_error`; errors of the policy propagate: they are nobody's reward.
+    """
+    lives: list[tuple[Live, TextEnv]] = []
+    for env, task in zip(envs, tasks, strict=False):
+        observation, info = env.reset(seed=task.seed, options=task.options)
+        lives.append((Live(task, observation, info, _generator(task.id)), env))
+    policy.start([live for live, _ in lives])
+    tokens = {task.id: [0, 0] for task in tasks}
+    while lives:
+        replies = policy.act([live for live, _ in lives])
+        going = []
+        for (live, env), reply in zip(lives, replies, strict=True):
+            tokens[live.task.id][0] += reply.prompt_tokens
+            tokens[live.task.id][1] += reply.reply_tokens
+            outcome = _advance(live, env, reply)
+            if outcome is None:
+                going.append((live, env))
+                continue
+            yield _episode(live, spec, outcome, policy.finish(live), *tokens[live.task.id])
+        lives = going
+
+
+def _advance(live: Live, env: TextEnv, reply: Reply) -> Outcome | None:
+    """Take one turn; return how the episode ended, or None while it goes on."""
+    try:
+        observation, reward, terminated, truncated, info = env.step(reply.action)
+    except Exception:  # noqa: BLE001 - any failure of an environment is recorded on its episode
+        return Outcome.ENV_ERROR
+    events = tuple(info.get("events", ()))
+    tags = (*reply.tags, "invalid_action") if info.get("invalid_action") else reply.tags
+    live.turns.append(
+        Turn(
+            observation=live.observation,
+            action=reply.action,
+            thought=reply.thought,
+            reward=round(float(reward), 6),
+            events=events,
+            tags=tags,
+            token_ids=reply.token_ids,
+            loss_mask=reply.loss_mask,
+        )
+    )
+    live.observation, live.info = observation, info
+    if live.task.target and live.task.target in events:
+        return Outcome.SUCCESS
+    if terminated:
+        return Outcome.SUCCESS if info.get("success") else Outcome.FAILURE
+    if truncated or len(live.turns) >= live.task.max_turns:
+        return Outcome.TURN_LIMIT
+    return None
+
+
+def _episode(
+    live: Live, spec: str, outcome: Outcome, meta: Any, prompt_tokens: int, reply_tokens: int
+) -> Episode:
+    achieved: dict[str, int] = {}
+    for turn in live.turns:
+        for event in turn.events:
+            achieved[event] = achieved.get(event, 0) + 1
+    summary: dict[str, Any] = {"events": dict(sorted(achieved.items()))}
+    if "progress" in live.info:
+        summary["progress"] = live.info["progress"]
+    budget = {"env_steps": len(live.turns)}
+    if prompt_tokens or reply_tokens:
+        budget |= {"prompt_tokens": prompt_tokens, "reply_tokens": reply_tokens}
+    return Episode(
+        id=live.task.id,
+        environment=spec,
+        seed=live.task.seed,
+        instruction=live.task.instruction,
+        options=dict(live.task.options),
+        turns=tuple(live.turns),
+        final=live.observation,
+        outcome=outcome,
+        summary=summary,
+        budget=budget,
+        meta=dict(meta),
+    )
+
+
+def play_all(
+    tasks: Sequence[Task],
+    build: Build,
+    spec: str,
+    journals: Path,
+    *,
+    width: int = 1,
+    workers: int = 1,
+    done: Callable[[Episode], None] = lambda episode: None,
+) -> list[Episode]:
+    """Play all tasks, those already in `journals` excepted, and return the episodes in order.
+
+    `build` is called once in each worker process and returns a maker of environments and the
+    policy; it must be picklable. `width` is the number of episodes in a wave. `done` is called in
+    this process for each episode, the journalled ones included. Raises what a policy raised, and
+    AliceBobError when a worker was killed or an environment failed.
+    """
+    journals.mkdir(parents=True, exist_ok=True)
+    found = {e.id: e for path in sorted(journals.glob("*.jsonl")) for e in read_journal(path)}
+    found = {name: episode for name, episode in found.items() if not episode.outcome.owed}
+    waves = [tasks[i : i + width] for i in range(0, len(tasks), width)]
+    owed = []
+    for wave in waves:
+        if all(task.id in found for task in wave):
+            for task in wave:
+                done(found[task.id])
+        else:
+            owed.append(wave)
+    for episodes in _play_waves(owed, build, spec, width, workers):
+        for episode in episodes:
+            if episode.outcome.owed:
+                raise AliceBobError(
+                    f"Episode {episode.id} ended as {episode.outcome.value} after "
+                    f"{len(episode.turns)} turns; run again to go on with the rest."
+                )
+            append_journal(journals / "episodes.jsonl", episode)
+            done(episode)
+        found |= {episode.id: episode for episode in episodes}
+    return [found[task.id] for task in tasks]
+
+
+def _play_waves(
+    waves: list[Sequence[Task]], build: Build, spec: str, width: int, workers: int
+) -> Iterator[list[Episode]]:
+    """Yield the episodes of each wave as it ends, played here or by worker processes."""
+    if workers <= 1 or len(waves) <= 1:
+        player = _Player(build, spec, width) if waves else None
+        for wave in waves:
+            assert player is not None
+            yield player.wave(wave)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(
+        min(workers, len(waves)), context, _begin, (build, spec, width, os.getpid())
+    )
+    try:
+        futures = [pool.submit(_play_in_worker, wave) for wave in waves]
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise AliceBobError(
+            "A worker process was killed, perhaps for want of memory; what it finished is kept. "
+            "Run again, with fewer workers (ALICEBOB_WORKERS) if it comes back."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Player:
+    """Environments and a policy, built once, that play wave after wave."""
+
+    def __init__(self, build: Build, spec: str, width: int) -> None:
+        make_env, self.policy = build()
+        self.envs = [make_env() for _ in range(width)]
+        self.spec = spec
+
+    def wave(self, tasks: Sequence[Task]) -> list[Episode]:
+        episodes = {e.id: e for e in play(self.envs, self.policy, tasks, self.spec)}
+        return [episodes[task.id] for task in tasks]
+
+
+_player: _Player | None = None
+
+
+def _begin(build: Build, spec: str, width: int, parent: int) -> None:
+    global _player
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    from alicebob.work import die_with
+
+    die_with(parent)
+    _player = _Player(build, spec, width)
+
+
+def _play_in_worker(tasks: Sequence[Task]) -> list[Episode]:
+    assert _player is not None
+    return _player.wave(tasks)
+
+
+def totals(episodes: Iterable[Episode]) -> dict[str, int]:
+    """Return the summed budgets of episodes: env_steps, and tokens where a model acted."""
+    sums: dict[str, int] = {}
+    for episode in episodes:
+        for name, amount in episode.budget.items():
+            sums[name] = sums.get(name, 0) + amount
+    return dict(sorted(sums.items()))
