@@ -128,7 +128,7 @@ def _episode(
         outcome=outcome,
         summary=summary,
         budget=budget,
-        meta=dict(meta),
+        meta=({"target": live.task.target} if live.task.target else {}) | dict(meta),
     )
 
 
@@ -144,10 +144,11 @@ def play_all(
 ) -> list[Episode]:
     """Play all tasks, those already in `journals` excepted, and return the episodes in order.
 
-    `build` is called once in each worker process and returns a maker of environments and the
-    policy; it must be picklable. `width` is the number of episodes in a wave. `done` is called in
-    this process for each episode, the journalled ones included. Raises what a policy raised, and
-    AliceBobError when a worker was killed or an environment failed.
+    An episode whose task has a target names it in its `meta`. `build` is called once in each worker
+    process and returns a maker of environments and the policy; it must be picklable. `width` is the
+    number of episodes in a wave. `done` is called in this process for each episode, the journalled
+    ones included. Raises what a policy raised, and AliceBobError when a worker was killed or an
+    environment failed.
     """
     journals.mkdir(parents=True, exist_ok=True)
     found = {e.id: e for path in sorted(journals.glob("*.jsonl")) for e in read_journal(path)}

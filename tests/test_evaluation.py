@@ -1,0 +1,53 @@
+import pytest
+
+from alicebob.evaluation import mean, report, share, stratified
+from alicebob.trace import Episode, Outcome, Turn
+
+
+def episode(name, target="", outcome=Outcome.TURN_LIMIT, events=(), reward=0.0, progress=0.0):
+    return Episode(
+        id=name,
+        environment="crafter",
+        seed=1,
+        turns=(Turn("o", "noop", reward=reward), Turn("o", "fly", tags=("invalid_action",))),
+        outcome=outcome,
+        summary={"events": dict.fromkeys(events, 1), "progress": progress},
+        meta={"target": target} if target else {},
+    )
+
+
+def test_intervals_hold_what_they_should():
+    assert mean([1.0, 2.0, 3.0]) == {
+        "mean": 2.0,
+        "low": pytest.approx(2 - 1.959964 / 3**0.5, abs=1e-6),
+        "high": pytest.approx(2 + 1.959964 / 3**0.5, abs=1e-6),
+        "n": 3,
+    }
+    assert mean([]) == {"mean": None, "low": None, "high": None, "n": 0}
+    # Wilson's interval of 0 in 10 and of 5 in 10 (Brown, Cai and DasGupta, 2001)
+    assert share(0, 10)["high"] == pytest.approx(0.2775, abs=1e-4)
+    assert share(5, 10)["low"] == pytest.approx(0.2366, abs=1e-4)
+    both = stratified([share(0, 10), share(10, 10)])
+    assert both["mean"] == 0.5
+    assert 0.3 < both["low"] < both["high"] < 0.7
+
+
+def test_the_report_keeps_trials_and_open_play_apart():
+    episodes = [
+        episode("a", "eat_cow", Outcome.SUCCESS, ["eat_cow"]),
+        episode("b", "eat_cow"),
+        episode("c", "wake_up", Outcome.FAILURE, ["collect_wood"]),
+        episode("d", events=["collect_wood", "eat_cow"], reward=2.0, progress=2 / 22),
+        episode("e", events=["collect_wood"], reward=1.0, progress=1 / 22),
+    ]
+    figures = report(episodes, score=lambda rates: 100 * rates["collect_wood"])
+    assert figures["skills"]["by_skill"]["eat_cow"]["mean"] == 0.5
+    assert figures["skills"]["success"]["mean"] == 0.25
+    assert figures["skills"]["success"]["n"] == 3
+    play = figures["open_play"]
+    assert play["score"]["mean"] == 100
+    assert play["reward"]["mean"] == 1.5
+    assert play["achievements"] == mean([2.0, 1.0])
+    assert play["progress"]["mean"] == pytest.approx(1.5 / 22, abs=1e-6)
+    assert play["by_event"]["eat_cow"]["mean"] == 0.5
+    assert figures["invalid_actions"]["mean"] == 0.5
