@@ -1,0 +1,1 @@
+"""Bob: the language model that learns. His prompts, his base, his rows and his training."""

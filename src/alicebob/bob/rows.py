@@ -1,0 +1,168 @@
+"""Rows: what Bob is trained on. One row per trajectory, a loss mask per turn, packed.
+
+A skill too long for the context becomes several rows, cut by the same window function that cuts
+his prompts when he acts, and each of its turns is learnt from once. Invariant: the same skills,
+settings and seed give the same packs. Does not: train.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from numpy.random import Generator
+
+from alicebob.bob.conversation import Conversation, window_start, write_reply
+from alicebob.errors import UsageError
+from alicebob.trace import Skill, Turn
+
+__all__ = ["IGNORED", "Pack", "Row", "balanced", "held_out", "pack", "rows_of"]
+
+IGNORED = -100  # the label that PyTorch's cross entropy passes over
+UNLEARNT = ("aimless", "error")  # tags of turns that may be read and not learnt from
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Token ids of one window of a trajectory, and 1 where there is loss."""
+
+    ids: tuple[int, ...]
+    mask: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Rows side by side in a fixed length; positions begin anew with each row.
+
+    `labels` hold the id of the same place, or IGNORED; the model's shift by one is done in the loss.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+    position_ids: list[int]
+
+
+def rows_of(skill: Skill, conversation: Conversation, context: int) -> Iterator[Row]:
+    """Yield the rows of a skill: windows of at most `context` tokens with the mask of each turn.
+
+    Loss is on the replies, their end included, of turns that are neither among the first
+    `skill.context` nor tagged as aimless or wrong. A window without loss is left out.
+    """
+    observations = [conversation.next(turn.observation) for turn in skill.turns]
+    replies = [conversation.reply(_reply(turn)) for turn in skill.turns]
+    lengths = [len(o) + len(r) for o, r in zip(observations, replies, strict=True)]
+    head = conversation.head_length(skill.instruction)
+    start = learnt = 0
+    for last in range(len(skill.turns)):
+        moved = window_start(start, lengths[: last + 1], head, context)
+        if moved != start:
+            yield from _row(skill, conversation, observations, replies, start, learnt, last)
+            start, learnt = moved, last
+    yield from _row(skill, conversation, observations, replies, start, learnt, len(skill.turns))
+
+
+def _reply(turn: Turn) -> str:
+    return write_reply(turn.thought, turn.action)
+
+
+def _row(
+    skill: Skill,
+    conversation: Conversation,
+    observations: Sequence[list[int]],
+    replies: Sequence[list[int]],
+    start: int,
+    learnt: int,
+    end: int,
+) -> Iterator[Row]:
+    ids: list[int] = []
+    mask: list[int] = []
+    for number in range(start, end):
+        turn = skill.turns[number]
+        read = observations[number]
+        if number == start:
+            read = conversation.first(skill.instruction, turn.observation)
+        told = number < max(learnt, skill.context) or any(tag in UNLEARNT for tag in turn.tags)
+        ids += read + replies[number]
+        mask += [0] * len(read) + [int(not told)] * len(replies[number])
+    if any(mask):
+        yield Row(tuple(ids), tuple(mask))
+
+
+def held_out(skill: Skill, fraction: float) -> bool:
+    """Return whether a skill belongs to the validation split: by its episode, the same for ever.
+
+    All skills of an episode fall on one side, so that no turn is on both.
+    """
+    digest = hashlib.sha256(f"validation {skill.episode}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") < fraction * 2**64
+
+
+def balanced(
+    groups: dict[str, list[Row]],
+    budget: int,
+    repeat: int,
+    shares: dict[str, float],
+    draw: Generator,
+) -> list[Row]:
+    """Choose rows of named groups up to a budget of tokens, so that rare kinds are not drowned.
+
+    `shares` gives groups a fixed share of the budget; the others divide the rest, each by the square
+    root of its tokens. No row is taken more than `repeat` times.
+    """
+    groups = {name: rows for name, rows in sorted(groups.items()) if rows}
+    tokens = {name: sum(len(row.ids) for row in rows) for name, rows in groups.items()}
+    fixed = {name: share for name, share in shares.items() if name in groups}
+    weights = {name: tokens[name] ** 0.5 for name in groups if name not in fixed}
+    rest = max(0.0, 1 - sum(fixed.values())) / (sum(weights.values()) or 1.0)
+    chosen: list[Row] = []
+    for name, rows in groups.items():
+        share = fixed.get(name, weights.get(name, 0.0) * rest)
+        chosen += _sample(rows, round(share * budget), repeat, draw)
+    order = draw.permutation(len(chosen))
+    return [chosen[i] for i in order]
+
+
+def _sample(rows: list[Row], budget: int, repeat: int, draw: Generator) -> list[Row]:
+    """Take whole passes over shuffled rows until the budget of tokens is spent."""
+    taken: list[Row] = []
+    for _ in range(repeat):
+        for index in draw.permutation(len(rows)):
+            if budget <= 0:
+                return taken
+            taken.append(rows[index])
+            budget -= len(rows[index].ids)
+    return taken
+
+
+def pack(rows: Iterable[Row], length: int, padding: int) -> list[Pack]:
+    """Put rows into packs of `length` tokens, best fit first; what is left is padding without loss.
+
+    Raises UsageError for a row longer than a pack.
+    """
+    bins: list[list[Row]] = []
+    room: dict[int, list[int]] = {}  # free tokens -> numbers of bins, last opened first
+    for row in sorted(rows, key=lambda row: -len(row.ids)):
+        size = len(row.ids)
+        if size > length:
+            raise UsageError(
+                f"A row of {size} tokens does not fit into packs of {length}; raise train.pack_tokens "
+                "to at least bob.context."
+            )
+        free = min((space for space in room if space >= size and room[space]), default=None)
+        if free is None:
+            bins.append([row])
+            room.setdefault(length - size, []).append(len(bins) - 1)
+            continue
+        number = room[free].pop()
+        bins[number].append(row)
+        room.setdefault(free - size, []).append(number)
+    return [_packed(members, length, padding) for members in bins]
+
+
+def _packed(rows: Sequence[Row], length: int, padding: int) -> Pack:
+    ids = [i for row in rows for i in row.ids]
+    labels = [i if m else IGNORED for row in rows for i, m in zip(row.ids, row.mask, strict=True)]
+    positions = [place for row in rows for place in range(len(row.ids))]
+    spare = length - len(ids)
+    return Pack(ids + [padding] * spare, labels + [IGNORED] * spare, positions + list(range(spare)))

@@ -1,0 +1,212 @@
+"""Tiny Bob: a small Llama and its tokenizer, built on this machine from random play alone.
+
+What random play teaches is the language of the environment: how observations read, how an action
+changes them. Instructions and thoughts are put in at random, so that their words are known but tied
+to nothing. The result is an ordinary Hugging Face directory. Invariant: the same settings and seed
+give the same bytes. Does not: show the model a single act with a purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.random import Generator, default_rng
+
+from alicebob.bob.conversation import Conversation, write_reply
+from alicebob.bob.rows import Row
+from alicebob.envs import TextEnv
+from alicebob.policies import Live, Reply
+from alicebob.trace import Episode
+
+__all__ = ["RandomPolicy", "aims_of", "build_tokenizer", "corpus", "new_model", "train_base"]
+
+USER, BOB, END, PAD = "<|user|>", "<|bob|>", "<|end|>", "<|pad|>"
+TEMPLATE = (
+    "{% for message in messages %}{% if message.role == 'assistant' %}"
+    "{{ '<|bob|>' }}{% generation %}{{ message.content + '<|end|>' }}{% endgeneration %}"
+    "{% else %}{{ '<|user|>' + message.content }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|bob|>' }}{% endif %}"
+)
+PACK = 512  # tokens; longer ones cost attention, shorter ones padding
+CARD = """---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: text-generation
+---
+
+# Tiny Bob, untaught
+
+A Llama of {parameters:,} parameters, trained on {turns:,} turns of uniformly random play
+({tokens:,} tokens). It knows how the environment reads and no skill: its instructions and thoughts were
+drawn at random. It is the base that every round's LoRA adapter is trained on.
+"""
+#: Words with their leading space or line break, a digit stuck to them; single other characters.
+PRETOKEN = r"\n?[A-Za-z]+:| ?[A-Za-z_]+[0-9]?|\n| ?[0-9]| ?[^\sA-Za-z0-9_]|\s"
+
+
+class RandomPolicy:
+    """Uniform over the admissible actions: the only player the base learns from."""
+
+    def start(self, wave: Sequence[Live]) -> None:
+        """Nothing is kept from one wave to the next."""
+
+    def act(self, lives: Sequence[Live]) -> list[Reply]:
+        """Draw an action for each episode."""
+        return [Reply(str(live.draw.choice(live.info["admissible_actions"]))) for live in lives]
+
+    def finish(self, live: Live) -> Mapping[str, Any]:
+        """Nothing to report."""
+        return {}
+
+
+def words_of(env: TextEnv) -> list[str]:
+    """Return the interface's own words: actions, items and the names of what can be achieved."""
+    _, info = env.reset(seed=0)
+    names = [*info["admissible_actions"], *info.get("inventory", {}), *info.get("achievements", {})]
+    words = {word for name in names for word in (name, *name.split("_"))}
+    return sorted(words | {word.capitalize() for word in words})
+
+
+def aims_of(env: TextEnv) -> list[str]:
+    """Return the names of what can be achieved, in words: the base's meaningless thoughts."""
+    _, info = env.reset(seed=0)
+    return [name.replace("_", " ") for name in info.get("achievements", {})] or ["go on"]
+
+
+def corpus(
+    episodes: Sequence[Episode],
+    conversation: Conversation,
+    aims: Sequence[str],
+    length: int,
+    draw: Generator,
+) -> Iterator[Row]:
+    """Yield rows of a few random turns each, with loss on every token, at most `length` long.
+
+    Instruction and thoughts are drawn without regard to what happens, a thought for several turns;
+    one row in eight has no thoughts.
+    """
+    for episode in episodes:
+        turn, aim = 0, aims[0]
+        while turn < len(episode.turns):
+            ids: list[int] = []
+            goal = aims[draw.integers(len(aims))].capitalize()
+            silent = draw.random() < 1 / 8
+            for number in range(int(draw.integers(2, 13))):
+                if turn == len(episode.turns):
+                    break
+                if number == 0 or draw.random() < 0.2:
+                    aim = aims[draw.integers(len(aims))]
+                played = episode.turns[turn]
+                read = (
+                    conversation.next(played.observation)
+                    if ids
+                    else conversation.first(f"{goal}.", played.observation)
+                )
+                read += conversation.reply(write_reply("" if silent else aim, played.action))
+                if ids and len(ids) + len(read) > length:
+                    break
+                ids += read[:length]
+                turn += 1
+            yield Row(tuple(ids), (1,) * len(ids))
+
+
+def build_tokenizer(texts: Sequence[str], words: Sequence[str], vocabulary: int) -> Any:
+    """Return a byte-level BPE tokenizer with a chat template, trained on texts.
+
+    `words` are counted often, so that the interface's own words are single tokens even where random
+    play hardly meets them (iron, diamond). Any text can be written: what is unknown goes by bytes.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PRETOKEN), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[PAD, USER, BOB, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    digits = "0123456789"
+    seeded = [f" {word} {word}\n{word} " for word in words] * 200
+    seeded += [f" {w}{d}" for w in ("left", "right", "up", "down") for d in digits] * 50
+    tokenizer.train_from_iterator([*texts, *seeded], trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token=END,
+        pad_token=PAD,
+        additional_special_tokens=[USER, BOB],
+    )
+    fast.chat_template = TEMPLATE
+    return fast
+
+
+def new_model(tokenizer: Any, layers: int, width: int, context: int, seed: int) -> Any:
+    """Return a small Llama with random weights: `layers` x `width`, heads of 32, tied embeddings."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=width,
+            intermediate_size=width * 3,
+            num_hidden_layers=layers,
+            num_attention_heads=width // 32,
+            max_position_embeddings=context,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def train_base(
+    episodes: Sequence[Episode],
+    env: TextEnv,
+    out: Path,
+    work: Path,
+    *,
+    vocabulary: int,
+    layers: int,
+    width: int,
+    context: int,
+    epochs: float,
+    learning_rate: float,
+    seed: int,
+) -> Any:
+    """Train tokenizer and model on random episodes into `out`; return the `Fitted` of the run.
+
+    Goes on from its last checkpoint in `work`.
+    """
+    from alicebob.bob.rows import pack
+    from alicebob.bob.training import Schedule, fit, save_curve
+
+    aims = aims_of(env)
+    texts = [turn.observation for episode in episodes for turn in episode.turns]
+    texts += [write_reply(aim, "noop") for aim in aims] * 50
+    tokenizer = build_tokenizer(texts, words_of(env), vocabulary)
+    rows = corpus(episodes, Conversation(tokenizer), aims, PACK, default_rng(seed))
+    packs = pack(rows, PACK, tokenizer.pad_token_id)
+    model = new_model(tokenizer, layers, width, context, seed)
+    schedule = Schedule(learning_rate, epochs, batch=8, every=100, seed=seed)
+    fitted = fit(model, packs, [], schedule, work)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    save_curve(fitted, out / "training.json")
+    turns = len(texts) - 50 * len(aims)
+    (out / "README.md").write_text(
+        CARD.format(parameters=model.num_parameters(), turns=turns, tokens=fitted.tokens),
+        encoding="utf-8",
+    )
+    return fitted

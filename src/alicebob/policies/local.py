@@ -1,0 +1,237 @@
+"""A local model as policy: a batch of live episodes decoded together, its cache kept between turns.
+
+Each episode has a row of its own in the cache, filled without gaps, so that what a turn costs is
+what it adds; only when the oldest turns must go is that episode's window read again. Sampling
+draws one number per token from the episode's own generator. Invariant: tokens in are tokens out:
+a reply stays in the context as it was generated, never tokenised anew. Does not: train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alicebob.bob.conversation import Conversation, parse_reply, window_start
+from alicebob.policies import Live, Reply
+
+__all__ = ["Local"]
+
+
+@dataclass(slots=True)
+class _Row:
+    """What is known of one episode's place in the cache."""
+
+    slot: int
+    live: Live
+    head: int  # tokens of the instruction
+    start: int = 0  # first turn of the window
+    filled: int = 0  # tokens in the cache
+    pending: list[int] = field(default_factory=list)  # the end of the last reply, not yet read
+    reads: list[int] = field(default_factory=list)  # tokens of each observation
+    replies: list[list[int]] = field(default_factory=list)
+
+
+class Local:
+    """Plays with a Hugging Face causal language model.
+
+    `context` bounds prompt and reply together; `temperature` 0 is greedy. Raises UsageError where
+    an instruction and one observation do not fit.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        conversation: Conversation,
+        *,
+        context: int,
+        max_new_tokens: int = 16,
+        temperature: float = 0.7,
+    ) -> None:
+        self.model = model.eval()
+        self.conversation = conversation
+        self.context, self.max_new_tokens = context, max_new_tokens
+        self.temperature = temperature
+        self._rows: dict[int, _Row] = {}
+        self._cache: _Cache | None = None
+
+    def start(self, wave: Sequence[Live]) -> None:
+        """Give each episode of the wave an empty row."""
+        self._rows = {
+            id(live): _Row(slot, live, self.conversation.head_length(live.task.instruction))
+            for slot, live in enumerate(wave)
+        }
+        room = self.context + self.max_new_tokens + len(self.conversation.end)
+        self._cache = _Cache(len(wave), room)
+
+    @torch.inference_mode()
+    def act(self, lives: Sequence[Live]) -> list[Reply]:
+        """Read each episode's new observation and write a reply to it."""
+        rows = [self._rows[id(live)] for live in lives]
+        prompts = [self._prompt(row) for row in rows]
+        logits = self._read(rows, prompts)
+        written: list[list[int]] = [[] for _ in rows]
+        going = list(range(len(rows)))
+        stop = self.conversation.end[-1]
+        while True:
+            drawn = self._draw(logits, [rows[i].live for i in going])
+            for i, token in zip(going, drawn, strict=True):
+                written[i].append(token)
+            going = [
+                i for i in going if written[i][-1] != stop and len(written[i]) < self.max_new_tokens
+            ]
+            if not going:
+                break
+            logits = self._forward([rows[i] for i in going], [written[i][-1:] for i in going])
+        return [
+            self._reply(row, len(prompt), ids)
+            for row, prompt, ids in zip(rows, prompts, written, strict=True)
+        ]
+
+    def finish(self, live: Live) -> Mapping[str, Any]:
+        """Forget the episode."""
+        del self._rows[id(live)]
+        return {}
+
+    def _prompt(self, row: _Row) -> list[int]:
+        """Return the tokens to read now; where the window moved, the whole of it anew."""
+        live = row.live
+        read = self.conversation.next(live.observation)
+        row.reads.append(len(read))
+        reserve = self.max_new_tokens + len(self.conversation.end)
+        lengths = [r + len(w) for r, w in zip(row.reads, row.replies, strict=False)]
+        start = window_start(
+            row.start, [*lengths, len(read) + reserve], row.head, self.context
+        )
+        if start == row.start and row.replies:
+            return row.pending + read
+        row.start, row.filled = start, 0
+        return self._window(row)
+
+    def _window(self, row: _Row) -> list[int]:
+        seen = [turn.observation for turn in row.live.turns[row.start :]]
+        ids = self.conversation.first(
+            row.live.task.instruction, [*seen, row.live.observation][0]
+        )
+        for observation, reply in zip(
+            [*seen[1:], row.live.observation], row.replies[row.start :], strict=False
+        ):
+            ids += reply + self.conversation.next(observation)
+        return ids
+
+    def _read(self, rows: Sequence[_Row], prompts: Sequence[list[int]]) -> Tensor:
+        """Read the prompts, those of a whole window apart from the short ones; return logits."""
+        whole = [i for i, row in enumerate(rows) if row.filled == 0]
+        short = [i for i, row in enumerate(rows) if row.filled]
+        parts = []
+        for group in (whole, short):
+            if group:
+                parts.append(self._forward([rows[i] for i in group], [prompts[i] for i in group]))
+        return torch.cat(parts)[np.argsort(whole + short)]
+
+    def _forward(self, rows: Sequence[_Row], chunks: Sequence[Sequence[int]]) -> Tensor:
+        """Append a chunk to each row; return the logits after its last token, (rows, vocabulary).
+
+        Chunks are padded at their right end; what padding leaves in the cache lies beyond the
+        row's end, is seen by no later query, and is written over.
+        """
+        assert self._cache is not None
+        longest = max(len(chunk) for chunk in chunks)
+        device = self.model.device
+        ids = torch.tensor([[*c, *[0] * (longest - len(c))] for c in chunks], device=device)
+        filled = torch.tensor([row.filled for row in rows], device=device)
+        places = filled[:, None] + torch.arange(longest, device=device)
+        self._cache.select(torch.tensor([row.slot for row in rows], device=device), places)
+        keys = torch.arange(self._cache.reach, device=device)
+        seen = keys[None, None, None, :] <= places[:, None, :, None]
+        last = torch.tensor([len(chunk) - 1 for chunk in chunks], device=device)
+
+        def keep(_: Any, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (arguments[0][torch.arange(len(rows), device=device), last],)
+
+        hook = self.model.get_output_embeddings().register_forward_pre_hook(keep)
+        try:
+            output = self.model(
+                input_ids=ids,
+                attention_mask=seen,
+                position_ids=places,
+                past_key_values=self._cache,
+                use_cache=True,
+            )
+        finally:
+            hook.remove()
+        for row, chunk in zip(rows, chunks, strict=True):
+            row.filled += len(chunk)
+        return output.logits
+
+    def _draw(self, logits: Tensor, lives: Sequence[Live]) -> list[int]:
+        """Return a token for each row: the likeliest, or drawn at the temperature."""
+        if self.temperature == 0:
+            return [int(i) for i in logits.argmax(-1)]
+        scaled = logits.double().cpu().numpy() / self.temperature
+        weights = np.exp(scaled - scaled.max(-1, keepdims=True)).cumsum(-1)
+        places = [live.draw.random() for live in lives] * weights[:, -1]
+        return [
+            min(int(np.searchsorted(row, place, side="right")), len(row) - 1)
+            for row, place in zip(weights, places, strict=True)
+        ]
+
+    def _reply(self, row: _Row, read: int, written: list[int]) -> Reply:
+        stop = self.conversation.end
+        ended = written[-1] == stop[-1]
+        ids = written if ended else [*written, *stop]
+        row.replies.append(ids)
+        row.pending = ids[len(written) - 1 :]
+        text = self.conversation.decode(written)
+        thought, action = parse_reply(text)
+        return Reply(
+            action=action[:200],
+            thought=thought[:400],
+            token_ids=tuple(ids),
+            loss_mask=(1,) * len(written) + (0,) * (len(ids) - len(written)),
+            prompt_tokens=read,
+            reply_tokens=len(written),
+        )
+
+
+class _Cache:
+    """Keys and values of all rows, each row filled from its own beginning.
+
+    Stands in for `transformers.Cache`: a model only calls `update`, once per layer. Capacity is
+    fixed, so that appending copies nothing.
+    """
+
+    is_compileable = False
+
+    def __init__(self, rows: int, room: int) -> None:
+        self.rows, self.room = rows, room
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+        self.reach = 0
+
+    def select(self, slots: Tensor, places: Tensor) -> None:
+        """Choose the rows and, for each, the places that the next forward pass fills."""
+        self.slots, self.places = slots, places.clamp(max=self.room - 1)
+        self.reach = min(self.room, int(places.max()) + 1)
+
+    def update(
+        self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Store new keys and values (rows, heads, new, size); return all that may be seen."""
+        if layer_idx == len(self.keys):
+            shape = (self.rows, self.room, keys.shape[1], keys.shape[3])
+            self.keys.append(keys.new_zeros(shape))
+            self.values.append(values.new_zeros(shape))
+        found = []
+        for store, new in ((self.keys[layer_idx], keys), (self.values[layer_idx], values)):
+            store[self.slots[:, None], self.places] = new.transpose(1, 2)
+            found.append(store[self.slots, : self.reach].transpose(1, 2))
+        return found[0], found[1]
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Return how far the fullest row reaches before this pass."""
+        return self.reach - self.places.shape[1]
