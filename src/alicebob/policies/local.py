@@ -71,7 +71,7 @@ class Local:
     @torch.inference_mode()
     def act(self, lives: Sequence[Live]) -> list[Reply]:
         """Read each episode's new observation and write a reply to it."""
-        rows = [self._rows[id(live)] for live in lives]
+        rows = self._gathered(lives)
         prompts = [self._prompt(row) for row in rows]
         logits = self._read(rows, prompts)
         written: list[list[int]] = [[] for _ in rows]
@@ -86,7 +86,11 @@ class Local:
             ]
             if not going:
                 break
-            logits = self._forward([rows[i] for i in going], [written[i][-1:] for i in going])
+            # Rows that are done ride along unread: leaving them out would copy the cache.
+            last = set(going)
+            logits = self._forward(
+                rows, [written[i][-1:] if i in last else [] for i in range(len(rows))]
+            )[going]
         return [
             self._reply(row, len(prompt), ids)
             for row, prompt, ids in zip(rows, prompts, written, strict=True)
@@ -97,6 +101,16 @@ class Local:
         del self._rows[id(live)]
         return {}
 
+    def _gathered(self, lives: Sequence[Live]) -> list[_Row]:
+        """Return the rows of the episodes, moved together in the cache where some have ended."""
+        assert self._cache is not None
+        rows = [self._rows[id(live)] for live in lives]
+        if len(rows) < self._cache.rows:
+            self._cache.keep([row.slot for row in rows])
+        for slot, row in enumerate(rows):
+            row.slot = slot
+        return rows
+
     def _prompt(self, row: _Row) -> list[int]:
         """Return the tokens to read now; where the window moved, the whole of it anew."""
         live = row.live
@@ -104,9 +118,7 @@ class Local:
         row.reads.append(len(read))
         reserve = self.max_new_tokens + len(self.conversation.end)
         lengths = [r + len(w) for r, w in zip(row.reads, row.replies, strict=False)]
-        start = window_start(
-            row.start, [*lengths, len(read) + reserve], row.head, self.context
-        )
+        start = window_start(row.start, [*lengths, len(read) + reserve], row.head, self.context)
         if start == row.start and row.replies:
             return row.pending + read
         row.start, row.filled = start, 0
@@ -114,9 +126,7 @@ class Local:
 
     def _window(self, row: _Row) -> list[int]:
         seen = [turn.observation for turn in row.live.turns[row.start :]]
-        ids = self.conversation.first(
-            row.live.task.instruction, [*seen, row.live.observation][0]
-        )
+        ids = self.conversation.first(row.live.task.instruction, [*seen, row.live.observation][0])
         for observation, reply in zip(
             [*seen[1:], row.live.observation], row.replies[row.start :], strict=False
         ):
@@ -145,10 +155,10 @@ class Local:
         ids = torch.tensor([[*c, *[0] * (longest - len(c))] for c in chunks], device=device)
         filled = torch.tensor([row.filled for row in rows], device=device)
         places = filled[:, None] + torch.arange(longest, device=device)
-        self._cache.select(torch.tensor([row.slot for row in rows], device=device), places)
+        self._cache.select([row.slot for row in rows], places)
         keys = torch.arange(self._cache.reach, device=device)
         seen = keys[None, None, None, :] <= places[:, None, :, None]
-        last = torch.tensor([len(chunk) - 1 for chunk in chunks], device=device)
+        last = torch.tensor([max(0, len(chunk) - 1) for chunk in chunks], device=device)
 
         def keep(_: Any, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             return (arguments[0][torch.arange(len(rows), device=device), last],)
@@ -211,25 +221,37 @@ class _Cache:
         self.rows, self.room = rows, room
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
+        self.slots: Tensor | None = None  # None: all rows, in order
         self.reach = 0
 
-    def select(self, slots: Tensor, places: Tensor) -> None:
+    def select(self, slots: Sequence[int], places: Tensor) -> None:
         """Choose the rows and, for each, the places that the next forward pass fills."""
-        self.slots, self.places = slots, places.clamp(max=self.room - 1)
+        whole = list(slots) == list(range(self.rows))
+        self.slots = None if whole else torch.tensor(slots, device=places.device)
+        self.index = torch.tensor(slots, device=places.device)[:, None]
+        self.places = places.clamp(max=self.room - 1)
         self.reach = min(self.room, int(places.max()) + 1)
+
+    def keep(self, slots: Sequence[int]) -> None:
+        """Drop all rows but these, which move to the front in this order."""
+        chosen = torch.tensor(slots)
+        self.rows = len(slots)
+        self.keys = [store[chosen.to(store.device)] for store in self.keys]
+        self.values = [store[chosen.to(store.device)] for store in self.values]
 
     def update(
         self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
         """Store new keys and values (rows, heads, new, size); return all that may be seen."""
         if layer_idx == len(self.keys):
-            shape = (self.rows, self.room, keys.shape[1], keys.shape[3])
+            shape = (self.rows, keys.shape[1], self.room, keys.shape[3])
             self.keys.append(keys.new_zeros(shape))
             self.values.append(values.new_zeros(shape))
         found = []
         for store, new in ((self.keys[layer_idx], keys), (self.values[layer_idx], values)):
-            store[self.slots[:, None], self.places] = new.transpose(1, 2)
-            found.append(store[self.slots, : self.reach].transpose(1, 2))
+            store.transpose(1, 2)[self.index, self.places] = new.transpose(1, 2)
+            seen = store if self.slots is None else store[self.slots]
+            found.append(seen[:, :, : self.reach])
         return found[0], found[1]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
