@@ -153,3 +153,46 @@ def test_random_play_scores_as_published():
     rates = {name: np.mean([name in u for u in unlocked]) for name in info["achievements"]}
     assert np.mean([len(u) for u in unlocked]) == pytest.approx(2.28, abs=0.2)
     assert achievement_score(rates) == pytest.approx(1.6, abs=0.3)
+
+
+def test_what_is_granted_is_there_and_is_no_reward():
+    env = alicebob.make("crafter", observation="compact")
+    options = {"near": ["table", "ripe_plant", "iron", "skeleton"], "inventory": {"health": 4}}
+    text, info = env.reset(seed=3, options=options)
+    assert text == env.reset(seed=3, options=options)[0]
+    seen = [name for row in info["view"] for name in row]
+    assert {"table", "ripe_plant", "iron", "skeleton"} <= set(seen)
+    assert "ripe_plant" in text
+    assert env.step("noop")[1] == 0.0
+    smartplay = alicebob.make("crafter").reset(seed=3, options=options)[0]
+    assert "- plant " in smartplay
+    assert "ripe" not in smartplay
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"near": ["tabel"]}, "Did you mean 'table'"),
+        ({"inventory": {"wod": 1}}, "Did you mean 'wood'"),
+        ({"inventory": {"wood": 10}}, "wood must be between 0 and 9, got 10"),
+        ({"goal": 1}, "Unknown reset option 'goal'"),
+    ],
+)
+def test_a_wrong_grant_is_one_sentence(options, error):
+    with pytest.raises(UsageError, match=error):
+        alicebob.make("crafter").reset(seed=0, options=options)
+
+
+def test_a_trial_can_be_done_with_what_it_grants():
+    env = alicebob.make("crafter", observation="compact")
+    suite = {trial.name: trial for trial in env.suite()}
+    assert len(suite) == 22
+    for name, trial in suite.items():
+        if not name.startswith(("make_", "place_table", "place_furnace", "wake_up")):
+            continue
+        _, info = env.reset(seed=11, options=trial.options)
+        events = []
+        for _ in range(trial.max_turns):
+            action = "sleep" if name == "wake_up" else name
+            events += env.step(action)[4]["events"]
+        assert name in events

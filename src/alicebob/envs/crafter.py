@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import crafter
@@ -18,6 +18,8 @@ import numpy as np
 from crafter import constants, engine, objects
 from numpy.typing import NDArray
 
+from alicebob.envs.crafter_trials import trials
+from alicebob.envs.suite import Trial
 from alicebob.errors import UnknownName, UsageError
 
 __all__ = ["ACTIONS", "LIMITS", "OBSERVATIONS", "Crafter", "achievement_score"]
@@ -81,8 +83,17 @@ class _Game(crafter.Env):  # type: ignore[misc]
 
 
 NAMES: list[str] = ["unknown", *constants.materials]
-NAMES += ["player", "cow", "zombie", "skeleton", "arrow", "plant"]
-PLAYER = NAMES.index("player")
+NAMES += ["player", "cow", "zombie", "skeleton", "arrow", "plant", "ripe_plant"]
+PLAYER, PLANT, RIPE = (NAMES.index(name) for name in ("player", "plant", "ripe_plant"))
+RIPE_AGE = 301  # steps; upstream's Plant.ripe asks for more than 300
+CREATURES = {
+    "cow": objects.Cow,
+    "zombie": objects.Zombie,
+    "skeleton": objects.Skeleton,
+    "plant": objects.Plant,
+    "ripe_plant": objects.Plant,
+}
+NEAR = (*constants.materials, *CREATURES)
 
 
 class Crafter:
@@ -109,8 +120,11 @@ class Crafter:
             raise UnknownName("limit", limit, LIMITS, "crafter")
         self.observation = observation
         self.max_steps = LIMITS[limit] if isinstance(limit, str) else limit
-        if self.max_steps < 1:
-            raise UsageError(f"crafter: limit must be at least 1 step, got {self.max_steps}.")
+        if isinstance(limit, bool) or not isinstance(self.max_steps, int) or self.max_steps < 1:
+            raise UsageError(
+                f"crafter: limit must be a whole number of steps above 0, or one of "
+                f"{', '.join(LIMITS)}; got {limit!r}."
+            )
         self._game: _Game | None = None
         self._over = True  # until the first reset
         self._counts: dict[str, int] = {}  # achievements at the last step
@@ -120,19 +134,27 @@ class Crafter:
     ) -> tuple[str, dict[str, Any]]:
         """Start the world of `seed`, 0 when none is given.
 
-        `options` has one key: `inventory`, the items to begin with, clipped by the game at 9.
-        Raises UnknownName for another option or item.
+        `options` may have `inventory`, the items and vitals to begin with, and `near`, names of
+        materials and creatures put one to three steps away. Raises UnknownName for another option,
+        item or name, UsageError for an amount the game cannot hold.
         """
         options = dict(options or {})
-        inventory = options.pop("inventory", {})
+        inventory, near = options.pop("inventory", {}), options.pop("near", [])
         for name in options:
-            raise UnknownName("reset option", name, ["inventory"], "crafter")
-        for item in inventory:
+            raise UnknownName("reset option", name, ["inventory", "near"], "crafter")
+        for item, amount in inventory.items():
             if item not in constants.items:
                 raise UnknownName("item", item, constants.items, "crafter")
+            if not 0 <= amount <= constants.items[item]["max"]:
+                most = constants.items[item]["max"]
+                raise UsageError(f"crafter: {item} must be between 0 and {most}, got {amount}.")
+        for name in near:
+            if name not in NEAR:
+                raise UnknownName("thing to put near", name, NEAR, "crafter")
+        seed = 0 if seed is None else seed
         self._game = self._game or _Game(self.max_steps)
-        self._game.start(0 if seed is None else seed)
-        self._game._player.inventory.update(inventory)
+        self._game.start(seed)
+        _grant(self._game, inventory, near, seed)
         self._over = False
         self._counts = dict(self._game._player.achievements)
         return self._text(None), self._info(invalid=False)
@@ -160,6 +182,15 @@ class Crafter:
         with _own_draws(game):
             picture: NDArray[np.uint8] = game.render()
         return picture
+
+    def suite(self) -> tuple[Trial, ...]:
+        """Return the trials of the 22 achievements."""
+        return trials()
+
+    @staticmethod
+    def score(rates: Mapping[str, float]) -> float:
+        """Return the Crafter score of success rates in [0, 1]; see `achievement_score`."""
+        return achievement_score(rates)
 
     @property
     def _playing(self) -> _Game:
@@ -194,6 +225,7 @@ class Crafter:
         player = self._playing._player
         if self.observation == "compact":
             return _compact(window, player)
+        window[window == RIPE] = PLANT  # SmartPlay has one word for both
         return _smartplay(window, player, action)
 
     def _window(self) -> NDArray[np.int64]:
@@ -209,8 +241,58 @@ class Crafter:
         things = world._obj_map[cells]
         for x, y in np.argwhere(things):
             thing = world._objects[things[x, y]]
-            window[left + x, top + y] = NAMES.index(type(thing).__name__.lower())
+            ripe = isinstance(thing, objects.Plant) and thing.ripe
+            name = "ripe_plant" if ripe else type(thing).__name__.lower()
+            window[left + x, top + y] = NAMES.index(name)
         return window
+
+
+def _grant(game: _Game, inventory: Mapping[str, int], near: Sequence[str], seed: int) -> None:
+    """Give the player items and put things near, the same for the same seed."""
+    player = game._player
+    player.inventory.update(inventory)
+    # Health given is no reward: both of upstream's memories of it start at the new value.
+    game._last_health = player._last_health = player.health
+    draw = np.random.default_rng([seed, 1])
+    for name in near:
+        x, y = _free_cell(game, name, draw)
+        if name not in CREATURES:
+            game._world[x, y] = name
+            continue
+        game._world[x, y] = "grass"
+        kind = CREATURES[name]
+        takes_player = kind in (objects.Zombie, objects.Skeleton)
+        thing = kind(game._world, (x, y), *([player] if takes_player else []))
+        if name == "ripe_plant":
+            thing.grown = RIPE_AGE
+        game._world.add(thing)
+
+
+def _free_cell(game: _Game, name: str, draw: np.random.Generator) -> tuple[int, int]:
+    """Draw a cell for a thing: what is built stands beside the player, the rest two steps off.
+
+    Farther cells are taken where the nearer ones are not free; any ground will do but the player's.
+    """
+    px, py = (int(i) for i in game._player.pos)
+    nearest = 1 if name in ("table", "furnace") else 2
+    around = [(dx, dy) for dx in range(-3, 4) for dy in range(-3, 4) if (dx, dy) != (0, 0)]
+    order = draw.permutation(len(around))
+    cells = sorted(
+        (around[int(i)] for i in order),
+        key=lambda cell: (abs(cell[0]) + abs(cell[1]) < nearest, abs(cell[0]) + abs(cell[1])),
+    )
+    ground = [(px + dx, py + dy) for dx, dy in cells if _open(game, px + dx, py + dy)]
+    if not ground:
+        raise UsageError(f"crafter: there is no room for a {name} near the player of this world.")
+    return ground[0]
+
+
+def _open(game: _Game, x: int, y: int) -> bool:
+    width, height = game._world.area
+    if not (0 <= x < width and 0 <= y < height):
+        return False
+    material, thing = game._world[x, y]
+    return thing is None and material in constants.walkable
 
 
 def achievement_score(rates: Mapping[str, float]) -> float:
