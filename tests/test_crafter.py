@@ -190,7 +190,7 @@ def test_a_trial_can_be_done_with_what_it_grants():
     for name, trial in suite.items():
         if not name.startswith(("make_", "place_table", "place_furnace", "wake_up")):
             continue
-        _, info = env.reset(seed=11, options=trial.options)
+        env.reset(seed=11, options=trial.options)
         events = []
         for _ in range(trial.max_turns):
             action = "sleep" if name == "wake_up" else name
