@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from alicebob.errors import UnknownName, UsageError
 
@@ -51,7 +53,7 @@ class Seeds(_Block):
         for (first, last), name in ranges:
             if not 0 <= first < last:
                 raise ValueError(f"seeds.{name} must be [first, last) with 0 <= first < last")
-        for ((_, last), one), ((first, _), other) in zip(ranges, ranges[1:], strict=False):
+        for ((_, last), one), ((first, _), other) in pairwise(ranges):
             if first < last:
                 raise ValueError(f"seeds.{one} and seeds.{other} overlap; keep the worlds apart")
         return self
@@ -199,7 +201,7 @@ def tree(data: Mapping[str, Any], path: Path = PATH) -> dict[str, dict[str, Any]
     for name, item in rounds.items():
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
             raise UsageError(
-                f"{path}: round {name!r} must be named by a letter and then letters, digits, - or _."
+                f"{path}: round {name!r} must be a letter and then letters, digits, - or _."
             )
         if name == ROOT_ROUND:
             raise UsageError(f"{path}: {ROOT_ROUND} is the untrained Bob and cannot be defined.")
@@ -239,7 +241,8 @@ def _check(data: Mapping[str, Any], where: str) -> Params:
     try:
         return Params.model_validate(data)
     except ValidationError as error:
-        problem = error.errors()[0]
+        # A misspelt name first: the "field required" beside it is only its shadow.
+        problem = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")[0]
         place = [str(part) for part in problem["loc"]]
         if problem["type"] == "extra_forbidden":
             model: Any = Params

@@ -1,18 +1,36 @@
-"""Work folders and the life of a stage's processes.
+"""Work folders: how a stage is killed, goes on, and publishes.
 
-Invariant: a process that has lost the one it works for ends, so that two never write one thing.
+DVC deletes a stage's outputs before it runs, so work happens in `.work/<stage>/<round>/`, under a
+KEY that is the hash of the stage's parameters and inputs; another key empties the folder. What is
+finished there is published file by file through a temporary name. Invariants: one process at a time
+writes a folder (flock); a stage ends when the DVC that started it has ended; a finished folder
+publishes again what DVC deleted, without work. Does not: know what a stage does.
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
+import hashlib
+import json
 import os
+import shutil
 import signal
 import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-__all__ = ["die_with"]
+from alicebob.errors import AliceBobError, Busy
 
+__all__ = ["Folder", "content_hash", "die_with", "die_with_dvc", "publish"]
+
+WORK = Path(".work")
 _PR_SET_PDEATHSIG = 1
+_POLL = 0.5  # seconds
 
 
 def die_with(parent: int) -> None:
@@ -21,3 +39,155 @@ def die_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def die_with_dvc() -> None:
+    """End this process when the DVC that started it ends, however many launchers lie between.
+
+    Also makes SIGTERM and SIGINT end it at once: all that is finished is on the disk already, and
+    worker processes end with this one.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    if "DVC_STAGE" not in os.environ:
+        return
+    import psutil
+
+    for ancestor in psutil.Process().parents():
+        if any(Path(word).name == "dvc" for word in ancestor.cmdline()[:3]):
+            threading.Thread(target=_watch, args=(ancestor,), daemon=True).start()
+            return
+
+
+def _watch(process: Any) -> None:
+    import psutil
+
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(_POLL)
+    os._exit(143)
+
+
+def content_hash(*paths: Path) -> str:
+    """Return a hash of the names and contents of files and folders; a missing one counts as such."""
+    digest = hashlib.sha256()
+    for path in paths:
+        members = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for member in members:
+            digest.update(f"\0{member}\0".encode())
+            if member.is_file():
+                with member.open("rb") as file:
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+class Folder:
+    """The work folder of one stage of one round."""
+
+    def __init__(self, stage: str, round_id: str, root: Path = WORK) -> None:
+        self.path = root / stage / round_id
+        self.lock = root / stage / f"{round_id}.lock"
+        self.out = self.path / "out"
+        self.scratch = self.path / "scratch"
+
+    @contextmanager
+    def held(self, wait: float = 30.0) -> Iterator[None]:
+        """Hold the folder alone.
+
+        Raises Busy, naming process and folder, when another holds it for longer than `wait`
+        seconds.
+        """
+        self.lock.parent.mkdir(parents=True, exist_ok=True)
+        with self.lock.open("a+") as file:
+            give_up = time.monotonic() + wait
+            while not _try_lock(file):
+                if time.monotonic() >= give_up:
+                    file.seek(0)
+                    raise Busy(
+                        f"Process {file.read().strip() or '?'} is at work in {self.path}; wait for "
+                        "it to end, then run this again."
+                    )
+                time.sleep(_POLL)
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    def open(self, key: Mapping[str, Any]) -> bool:
+        """Make the folder ready for work under a key; return whether its work is done already."""
+        text = json.dumps(key, sort_keys=True)
+        marker = self.path / "KEY"
+        if not marker.exists() or marker.read_text(encoding="utf-8") != text:
+            shutil.rmtree(self.path, ignore_errors=True)
+            self.scratch.mkdir(parents=True)
+            write_text(marker, text)
+        done = (self.path / "DONE").exists()
+        if not done:
+            shutil.rmtree(self.out, ignore_errors=True)
+            self.out.mkdir(parents=True)
+            self.scratch.mkdir(exist_ok=True)
+        return done
+
+    def close(self) -> None:
+        """Mark the work as done and drop what was only needed to go on with it."""
+        for path in sorted(self.out.rglob("*")):
+            if path.is_file():
+                _sync(path)
+        write_text(self.path / "DONE", "")
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def ready(self, key: Mapping[str, Any], wait: float = 60.0) -> None:
+        """Wait until the main process has opened the folder under this key (other ranks call it)."""
+        text, give_up = json.dumps(key, sort_keys=True), time.monotonic() + wait
+        marker = self.path / "KEY"
+        while not marker.exists() or marker.read_text(encoding="utf-8") != text:
+            if time.monotonic() >= give_up:
+                raise AliceBobError(f"The main process did not open {self.path} in {wait:.0f} s.")
+            time.sleep(_POLL)
+
+
+def _try_lock(file: Any) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    spare = path.with_name(f".{path.name}.part")
+    with spare.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(spare, path)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def publish(pairs: Sequence[tuple[Path, Path]]) -> None:
+    """Copy finished files and folders to where they belong, each there whole or not at all.
+
+    They stay in the work folder too: a kill between two of them loses neither.
+    """
+    for source, target in pairs:
+        spare = target.with_name(f".{target.name}.part")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove(spare)
+        if source.is_dir():
+            shutil.copytree(source, spare)
+        else:
+            shutil.copyfile(source, spare)
+        _remove(target)
+        os.replace(spare, target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,188 @@
+"""Rounds: ids, lineage, what each stage reads and writes, and how a stage is run.
+
+Invariant: a stage is a function from its inputs and its own blocks of parameters to its outputs;
+nothing else enters the key of its work folder. Does not: contain what a stage does (see
+`alicebob.pipeline`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alicebob.errors import AliceBobError
+from alicebob.params import ROOT_ROUND, Params, load_params, read_yaml, tree
+from alicebob.work import Folder, content_hash, die_with_dvc, publish, write_text
+
+__all__ = ["PLACES", "STAGES", "Context", "ancestors", "place", "run_stage"]
+
+#: Where each kind of artifact of a round lies.
+PLACES = {
+    "base": "models/base",
+    "episodes": "data/episodes/{round}",
+    "skills": "data/skills/{round}",
+    "bob": "models/bob/{round}",
+    "evaluations": "data/evaluations/{round}",
+    "feedback": "data/feedback/{round}",
+    "metrics": "metrics/{round}.json",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What a stage reads of its parent and of its own round, what it writes, and its parameters."""
+
+    outs: tuple[str, ...]
+    parent: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    params: tuple[str, ...] = ()
+
+
+STAGES = {
+    "base": Stage(("base",), params=("seed", "env", "seeds", "base", "bob")),
+    "start": Stage(
+        ("episodes", "skills", "bob", "feedback"), own=("base",), params=("seed", "env", "bob")
+    ),
+    "explore": Stage(
+        ("episodes",),
+        parent=("episodes", "feedback", "bob"),
+        params=("seed", "method", "env", "seeds", "explore", "feedback"),
+    ),
+    "skills": Stage(
+        ("skills",),
+        parent=("skills",),
+        own=("episodes",),
+        params=("seed", "method", "env", "skills"),
+    ),
+    "train": Stage(
+        ("bob",),
+        parent=("bob",),
+        own=("base", "skills"),
+        params=("seed", "method", "env", "bob", "train", "skills"),
+    ),
+    "evaluate": Stage(
+        ("evaluations", "metrics"),
+        own=("base", "bob", "skills", "episodes"),
+        params=("seed", "env", "seeds", "bob", "evaluate"),
+    ),
+    "feedback": Stage(
+        ("feedback",),
+        parent=("feedback",),
+        own=("evaluations", "episodes", "skills"),
+        params=("seed", "method", "env", "feedback"),
+    ),
+}
+
+
+def place(kind: str, round_id: str) -> Path:
+    """Return where an artifact of a round lies, relative to the repository's root."""
+    return Path(PLACES[kind].format(round=round_id))
+
+
+def ancestors(round_id: str, rounds: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the lineage of a round from r000 to the round itself."""
+    line = [round_id]
+    while line[-1] != ROOT_ROUND:
+        line.append(rounds[line[-1]]["prev"])
+    return line[::-1]
+
+
+@dataclass
+class Context:
+    """What a stage's body gets: parameters, where to read, where to work and where to write.
+
+    `main` is False in all but one process of a distributed stage; only the main one writes.
+    `facts` are what differs from run to run (seconds, tokens per second): they are kept beside the
+    outputs, in `logs/`, and are in no hash.
+    """
+
+    stage: str
+    round: str
+    prev: str | None
+    params: Params
+    folder: Folder
+    main: bool = True
+    facts: dict[str, float] = field(default_factory=dict)
+    report: Callable[[Mapping[str, float], int], None] = lambda values, step: None
+
+    @property
+    def scratch(self) -> Path:
+        """Where unfinished work is kept from one run to the next."""
+        return self.folder.scratch
+
+    def read(self, kind: str) -> Path:
+        """Return this round's artifact of a kind."""
+        return place(kind, self.round)
+
+    def inherited(self, kind: str) -> Path:
+        """Return the parent's artifact of a kind."""
+        assert self.prev is not None
+        return place(kind, self.prev)
+
+    def write(self, kind: str) -> Path:
+        """Return where to write an artifact; it is published when the stage ends."""
+        return self.folder.out / f"{kind}{Path(PLACES[kind]).suffix}"
+
+
+def run_stage(stage: str, round_id: str, body: Callable[[Context], None]) -> None:
+    """Run the body of a stage in its work folder and publish what it wrote.
+
+    A stage whose folder is finished under the same key only publishes. Raises Busy when another
+    process holds the folder.
+    """
+    die_with_dvc()
+    params = load_params(round_id)
+    rounds = tree(read_yaml())
+    prev = rounds[round_id]["prev"] if round_id in rounds else None
+    spec, folder = STAGES[stage], Folder(stage, round_id)
+    main = os.environ.get("RANK", "0") == "0"
+    inputs = [place(kind, round_id) for kind in spec.own]
+    inputs += [place(kind, prev) for kind in spec.parent if prev]
+    for path in inputs:
+        if not path.exists():
+            raise AliceBobError(
+                f"{path} is missing; run 'dvc repro {stage}@{round_id}' or 'dvc pull'."
+            )
+    blocks = params.model_dump(mode="json", include=set(spec.params))
+    key = {"stage": stage, "params": blocks, "inputs": content_hash(*inputs)}
+    context = Context(stage, round_id, prev, params, folder, main)
+    if not main:
+        folder.ready(key)
+        body(context)
+        return
+    wait = float(os.environ.get("ALICEBOB_LOCK_WAIT", "30"))
+    with folder.held(wait):
+        if not folder.open(key):
+            _work(context, body)
+            folder.close()
+        publish([(context.write(kind), place(kind, round_id)) for kind in spec.outs])
+
+
+def _work(context: Context, body: Callable[[Context], None]) -> None:
+    from alicebob.tracking import live
+
+    begun = time.monotonic()
+    with live(context.stage, context.round) as report:
+        context.report = report
+        try:
+            body(context)
+        except OSError as error:
+            raise AliceBobError(
+                f"{context.stage} of {context.round} stopped: {error.strerror} "
+                f"({error.filename or context.folder.path}). What is finished is kept; mend it and "
+                "run 'dvc repro' again."
+            ) from error
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    context.facts |= {
+        "seconds": round(time.monotonic() - begun, 2),
+        "peak_mib": round(max(peak, children) / 1024),
+    }
+    path = Path("logs") / f"{context.round}-{context.stage}.json"
+    write_text(path, json.dumps(context.facts, indent=1, sort_keys=True) + "\n")
