@@ -21,6 +21,8 @@ from alicebob.trace import Episode
 
 __all__ = ["explore"]
 
+FIRST = 4  # episodes of the very first generation; no later one is larger than all before it
+
 
 def explore(
     spec: str,
@@ -42,12 +44,14 @@ def explore(
     """
     knowledge = knowledge.copy()
     episodes: list[Episode] = []
-    for number, first in enumerate(range(0, len(tasks), generation)):
+    while len(episodes) < len(tasks):
+        first = len(episodes)
+        size = max(FIRST, min(generation, knowledge.episodes))
         played = play_all(
-            tasks[first : first + generation],
+            tasks[first : first + size],
             functools.partial(_build, spec, dict(settings), knowledge, dict(wishes)),
             label or spec,
-            journals / f"generation-{number:03d}",
+            journals / f"generation-{first:05d}",
             workers=workers,
             done=done,
         )

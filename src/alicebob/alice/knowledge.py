@@ -3,7 +3,7 @@
 For each intent (a thing to use, an action to take) it keeps the situations in which it worked and
 failed and what came of it; for each thing, whether it can be entered, whether it moves, and whether
 being next to it hurt. A situation is a bag of features: items held with their number, and
-`near:<thing>` for what stands within one cell. Having more is taken never to hurt, so one failure
+`near:<thing>` for what stands within one cell, `low:<vital>`. Having more is taken never to hurt, so one failure
 rules out every poorer situation, and the poorest success is what is needed.
 
 Invariant: merging is order-independent but for the cap on remembered failures, and the JSON of equal
@@ -20,9 +20,11 @@ from typing import Any
 
 from alicebob.errors import DamagedData
 
-__all__ = ["Affordance", "Knowledge", "Thing"]
+__all__ = ["LOW", "NEAR", "Affordance", "Change", "Knowledge", "Thing"]
 
 Features = dict[str, int]
+NEAR = "near:"  # feature: stands within one cell
+LOW = "low:"  # feature: a vital below what the episode began with
 MOST_FAILURES = 24  # remembered per intent, the richest first
 MOVER = 0.04  # share of sightings after which a thing is gone, from which it counts as a creature
 
@@ -67,16 +69,22 @@ class Affordance:
 
     @property
     def effort(self) -> float:
-        """The mean number of presses for a success, failures counted."""
-        return (self.presses + 4.0 * (self.tried - self.worked)) / max(1, self.worked)
+        """The mean number of presses for a success, failures with all needs there counted."""
+        failed = sum(failed for _, failed in self.fronts.values())
+        return (self.presses + 4.0 * failed) / max(1, self.worked)
 
     def required(self) -> Features:
         """Return the items and neighbours that a success is thought to need.
 
-        Of an item that is used up no more is needed than is used; of one that is not, one.
+        Of an item that is used up no more is needed than is used; of one that is not, one. That
+        a vital is low is a need of what mends it, and chance elsewhere.
         """
         uses = self.uses or {}
-        return {name: uses.get(name, 1) for name in self.need or {}}
+        return {
+            name: uses.get(name, 1)
+            for name in self.need or {}
+            if not name.startswith(LOW) or self.gains.get(name[len(LOW) :])
+        }
 
     def gain(self, name: str) -> float:
         """Return the mean gain of an item or vital in a success."""

@@ -8,16 +8,15 @@ broken by name. Does not: move, or decide which wish comes first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from alicebob.alice.knowledge import Affordance, Knowledge
+from alicebob.alice.knowledge import LOW, NEAR, Knowledge
 from alicebob.alice.worldmap import FAR, WorldMap
 
 __all__ = ["USE", "Planner", "Step"]
 
 USE = "use "  # the prefix of intents that press on a thing; other intents are actions
-NEAR = "near:"
 DEPTH = 7
 FIND = 40.0  # steps to find a thing that is seen in every episode
 
@@ -39,8 +38,15 @@ class Step:
 class Planner:
     """Plans from one situation: what is held, what is near, what the map shows."""
 
-    def __init__(self, model: Knowledge, world: WorldMap, held: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        model: Knowledge,
+        world: WorldMap,
+        held: Mapping[str, int],
+        low: Collection[str] = (),
+    ) -> None:
         self.model = model
+        self.low = low
         self.world = world
         self.held = held
         self._memo: dict[str, Step | None] = {}
@@ -79,6 +85,8 @@ class Planner:
         if affordance is None or not affordance.worked:
             return None
         required = affordance.required()
+        if any(name.startswith(LOW) and name not in self.low for name in required):
+            return None
         near = tuple(sorted(n[len(NEAR) :] for n in required if n.startswith(NEAR)))
         items = {name: n for name, n in required.items() if ":" not in name}
         if not intent.startswith(USE):
@@ -90,8 +98,10 @@ class Planner:
         found = self.world.nearest(thing)
         if found is not None:
             cost += found[2] + affordance.effort + 1
-            return Step(cost, first.kind, first.what, first.near) if first else Step(
-                cost, "use", thing
+            return (
+                Step(cost, first.kind, first.what, first.near)
+                if first
+                else Step(cost, "use", thing)
             )
         made = self._made(thing, stack)
         search = self._search(thing)
@@ -158,7 +168,9 @@ class Planner:
                     cost += 2.0 * n  # what is spent must be got again some day
         return cost, build, extra
 
-    def _collect(self, items: Mapping[str, int], stack: frozenset[str]) -> tuple[Step | None, float]:
+    def _collect(
+        self, items: Mapping[str, int], stack: frozenset[str]
+    ) -> tuple[Step | None, float]:
         """Return the first step and the cost of getting all items that are lacking."""
         first, cost = None, 0.0
         for name, n in sorted(items.items()):
@@ -224,8 +236,3 @@ class Planner:
                     ):
                         best, best_distance = (x + i, y + j), distance
         return best
-
-
-def usable(affordance: Affordance | None) -> bool:
-    """Say whether an intent has ever worked."""
-    return affordance is not None and affordance.worked > 0

@@ -187,9 +187,7 @@ class WorldMap:
         i0, j0, i1, j1 = self._box()
         table = _surroundings(self.cells[i0:i1, j0:j1], len(self.names))
         return {
-            self.names[i]: {
-                self.names[j]: int(n) for j, n in enumerate(row.tolist()) if j and n
-            }
+            self.names[i]: {self.names[j]: int(n) for j, n in enumerate(row.tolist()) if j and n}
             for i, row in enumerate(table)
             if i and row[1:].any()
         }

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from alicebob.alice.knowledge import Affordance, Change, Knowledge
-from alicebob.alice.planner import NEAR, USE, Planner, Step
+from alicebob.alice.knowledge import LOW, NEAR, Affordance, Change, Knowledge
+from alicebob.alice.planner import USE, Planner, Step
 from alicebob.alice.worldmap import FAR, STEPS, WorldMap
 from alicebob.policies import Live, Reply
 
@@ -36,8 +36,9 @@ WALK = {step: action for action, step in MOVES.items()}
 URGENCY = (9.0, 6.0, 3.5, 2.0, 1.0, 0.5, 0.2, 0.1, 0.03, 0.0)  # of a vital, by its level
 DANGER = 0.03  # hurt per step next to a thing, from which it is fought
 REPLAN = 8  # steps after which a goal is thought over
-TRIES = 40  # presses of one never-worked action in one episode
-OVERHEAD = 4.0
+PAUSE = 12  # steps from one trial of a never-worked action to the next, in the long run
+OVERHEAD = 4.0  # steps added to the cost of each plan
+EXPLORE = 0.14  # worth of a walk to the edge of what was seen; a new event is worth 1
 
 
 @dataclass(slots=True)
@@ -105,6 +106,7 @@ class _Mind:
         self.goal_age = 0
         self.frontier: tuple[int, int] | None = None
         self.tries: dict[str, int] = {}
+        self.bag: dict[str, int] = {}
         self.tried: set[tuple[Any, ...]] = set()
         self.dropped: dict[str, int] = {}
         self.seen: set[str] = set()
@@ -227,6 +229,7 @@ class _Mind:
             return
         for event in info.get("events", ()):
             attempt.events[event] = attempt.events.get(event, 0) + 1
+        attempt.presses += 1
         if info.get("sleeping") and info["inventory"][LIFE] > 0:
             return  # goes on until she wakes
         held, asleep = info["inventory"], bool(last.get("sleeping"))
@@ -242,10 +245,10 @@ class _Mind:
         }
         now = self.map.at(*attempt.target)
         known = self.model.thing(attempt.front)
+        acting = not attempt.intent.startswith(USE)
         made = now if now != attempt.front and not known.moves and now not in SELF else ""
-        if made and self.model.thing(made).moves and not uses:
-            made = ""
-        attempt.presses += 1
+        if made and (self.model.thing(made).moves or (acting and not (uses or attempt.events))):
+            made = ""  # it happened to come or go
         if attempt.events or gains or uses or made or asleep:
             change = Change(attempt.presses, uses, gains, attempt.events, made)
             for knowledge in self._both():
@@ -255,8 +258,9 @@ class _Mind:
         elif attempt.presses < self._patience(attempt.intent):
             return
         else:
+            situation = {n: a for n, a in attempt.situation.items() if not n.startswith(LOW)}
             for knowledge in self._both():
-                knowledge.intent(attempt.intent).failure(attempt.situation, attempt.front)
+                knowledge.intent(attempt.intent).failure(situation, attempt.front)
             self.map.shun(*attempt.target, 60)
             self.goal = None
         self.attempt = None
@@ -283,7 +287,7 @@ class _Mind:
         found = self.found
         found.episodes = 1
         found.steps = self.steps
-        found.events = {event: 1 for event in sorted(self.done)}
+        found.events = dict.fromkeys(sorted(self.done), 1)
         found.beside = {
             name: {other: n for other, n in counts.items() if other not in SELF}
             for name, counts in self.map.surroundings().items()
@@ -364,12 +368,14 @@ class _Mind:
         for name in sorted(around):
             if name not in SELF:
                 thing = self.model.thing(name)
-                if thing.enter and not thing.entered and not thing.moves:
+                if not thing.entered and not thing.moves:
                     items[NEAR + name] = 1
-        for vital in self.vitals:
-            if self.info["inventory"][vital] < self.full[vital]:
-                items["low:" + vital] = 1
-        return items
+        return items | dict.fromkeys(self._low(), 1)
+
+    def _low(self) -> list[str]:
+        """Return the features of the vitals that are below what she began with."""
+        assert self.info is not None
+        return [LOW + v for v in self.vitals if self.info["inventory"][v] < self.full[v]]
 
     def _defend(self) -> tuple[str, str] | None:
         """Fight what stands next to her and is known to hurt."""
@@ -381,6 +387,9 @@ class _Mind:
             if name in SELF:
                 continue
             thing = self.model.thing(name)
+            known = self.model.intents.get(USE + name)
+            if known is not None and known.hopeless(self._situation(False), name):
+                continue
             if thing.moves and thing.danger > DANGER and thing.near > 3:
                 faced = tuple(self.info["facing"]) == (dx, dy)
                 threats.append((-thing.danger, not faced, dx, dy, name))
@@ -409,6 +418,7 @@ class _Mind:
         """Try an action that never worked, or not in such a situation, where it may now."""
         assert self.info is not None
         situation = self._situation(acting=True)
+        situation = {n: a for n, a in situation.items() if not n.startswith(LOW)}
         signature = (self.front, *sorted(situation.items()))
         if (signature, "all") in self.tried:
             return None
@@ -420,7 +430,9 @@ class _Mind:
                 self.draw.random() > 0.02 or any(event in self.done for event in known.events)
             ):
                 continue
-            if (signature, action) in self.tried or self.tries.get(action, 0) >= TRIES:
+            if (signature, action) in self.tried or self.tries.get(
+                action, 0
+            ) > 2 + self.steps / PAUSE:
                 continue
             if known.hopeless(situation, self.front):
                 continue
@@ -433,8 +445,7 @@ class _Mind:
     def _choose(self) -> Step | None:
         """Weigh all that could be done now and return the first step of the best."""
         assert self.info is not None
-        planner = Planner(self.model, self.map, self.held)
-        self.planner = planner
+        planner = Planner(self.model, self.map, self.held, self._low())
         best, best_score = None, 0.0
         for worth, step in self._options(planner):
             if step is None or step.cost >= FAR:
@@ -470,7 +481,7 @@ class _Mind:
             if found is not None and not (thing.deadly):
                 yield 0.8, Step(found[2], "use", name)
         yield from self._ambitions(planner)
-        yield 0.35, Step(10.0, "find", "")
+        yield EXPLORE, Step(10.0, "find", "")
 
     def _worth(self, event: str) -> float:
         """Return what an event is worth now: much when new in this episode."""
@@ -493,9 +504,7 @@ class _Mind:
         for name, affordance in sorted(self.model.intents.items()):
             for gain in affordance.gains:
                 if gain not in self.vitals:
-                    wanted[gain] = max(wanted.get(gain, 0), 1)
-            for used, amount in (affordance.uses or {}).items():
-                wanted[used] = max(wanted.get(used, 0), amount)
+                    wanted[gain] = self._bag(gain) if name.startswith(USE) else 1
             for need in affordance.need or {}:
                 if need.startswith(NEAR):
                     stations.add(need[len(NEAR) :])
@@ -507,8 +516,14 @@ class _Mind:
         situation = dict(wanted) | {NEAR + s: 1 for s in near}
         for action in unknown:
             known = self.model.intent(action)
-            if self.tries.get(action, 0) < TRIES and not known.hopeless(situation, ""):
+            if not known.hopeless(situation, ""):
                 yield 0.8, planner.gather(wanted, near, action)
+
+    def _bag(self, item: str) -> int:
+        """Return how many of an item this episode means to hold for what it will try."""
+        if item not in self.bag:
+            self.bag[item] = 1 + min(5, int(self.draw.geometric(0.5)) - 1)
+        return self.bag[item]
 
     # --- carrying it out --------------------------------------------------------------------
 
@@ -574,15 +589,15 @@ class _Mind:
     def _do_action(self, goal: Step) -> tuple[str, str] | None:
         """Go where all that must be near is near, face what suits, act."""
         assert self.info is not None
-        around = self.planner.around()
-        if any(thing not in around for thing in goal.near):
-            place = Planner(self.model, self.map, self.held).place(goal.near)
+        planner = Planner(self.model, self.map, self.held, self._low())
+        if any(thing not in planner.around() for thing in goal.near):
+            place = planner.place(goal.near)
             if place is None:
                 return None
             return self._walk(*place, goal.what)
         known = self.model.intent(goal.what)
         worked, failed = known.fronts.get(self.front, [0, 0])
-        if worked or failed < 2 and known.worked:
+        if worked or (failed < 2 and known.worked):
             if worked * 4 >= failed:
                 return self._press(goal.what, self._faced(self.info))
         elif not known.worked:
