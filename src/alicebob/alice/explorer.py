@@ -1,4 +1,4 @@
-"""Explorer: Alice plays episode after episode and grows her knowledge from generation to generation.
+"""Explorer: Alice plays episode after episode and grows her knowledge, by generations.
 
 Within a generation of episodes knowledge is frozen; after it, what each episode taught is merged in
 task order. Invariant: episodes and knowledge depend on the tasks, the knowledge and the wishes

@@ -3,11 +3,11 @@
 For each intent (a thing to use, an action to take) it keeps the situations in which it worked and
 failed and what came of it; for each thing, whether it can be entered, whether it moves, and whether
 being next to it hurt. A situation is a bag of features: items held with their number, and
-`near:<thing>` for what stands within one cell, `low:<vital>`. Having more is taken never to hurt, so one failure
-rules out every poorer situation, and the poorest success is what is needed.
+`near:<thing>` for what stands within one cell, `low:<vital>`. Having more is taken never to hurt,
+so one failure rules out every poorer situation, and the poorest success is what is needed.
 
-Invariant: merging is order-independent but for the cap on remembered failures, and the JSON of equal
-knowledge is equal bytes. Does not: decide what to do.
+Invariant: merging is order-independent but for the cap on remembered failures, and the JSON of
+equal knowledge is equal bytes. Does not: decide what to do.
 """
 
 from __future__ import annotations
@@ -300,14 +300,10 @@ class Knowledge:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Knowledge:
         """Rebuild knowledge; raises KeyError, TypeError or ValueError on another shape."""
-        data = json.loads(json.dumps(data))  # shares nothing with what it was made from
-        return cls(
-            **data
-            | {
-                "things": {name: Thing(**counts) for name, counts in data["things"].items()},
-                "intents": {name: Affordance.from_json(a) for name, a in data["intents"].items()},
-            }
-        )
+        data = dict(json.loads(json.dumps(data)))  # shares nothing with what it was made from
+        data["things"] = {name: Thing(**counts) for name, counts in data["things"].items()}
+        data["intents"] = {name: Affordance.from_json(a) for name, a in data["intents"].items()}
+        return cls(**data)
 
     def save(self, path: Path) -> None:
         """Write the knowledge to a file."""

@@ -1,8 +1,8 @@
 """Planner: chain backwards through what Alice knows, from a wish to the first thing to do.
 
-A plan for an intent is its cost in steps and the first intent on the way: what is lacking is got by
-the cheapest intent that has given it before, what must stand near is walked to or made, and what was
-never seen in this episode is looked for. Invariant: only learned affordances are used, ties are
+A plan for an intent is its cost in steps and the first intent on the way: what is lacking is got
+by the cheapest intent that has given it before, what must stand near is walked to or made, and what
+was never seen in this episode is looked for. Invariant: only learned affordances are used, ties are
 broken by name. Does not: move, or decide which wish comes first.
 """
 
@@ -151,7 +151,9 @@ class Planner:
     ) -> tuple[float, list[str], dict[str, int]]:
         """Return the cost, intents and items of making here what is not near yet."""
         here = self.around()
-        cost, build, extra = 0.0, [], {}
+        cost = 0.0
+        build: list[str] = []
+        extra: dict[str, int] = {}
         present = [thing for thing in near if thing in here]
         for thing in near:
             if thing in present:

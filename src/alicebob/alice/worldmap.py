@@ -8,6 +8,7 @@ Invariant: ties are broken by the order of cells, never by chance. Does not: kno
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -74,9 +75,9 @@ class WorldMap:
     def _hold(self, x0: int, y0: int, x1: int, y1: int) -> None:
         """Make the grid large enough for the cells from (x0, y0) to (x1, y1), exclusive."""
         width, height = self.cells.shape
-        if width and self._x <= x0 and self._y <= y0:
-            if x1 <= self._x + width and y1 <= self._y + height:
-                return
+        held = self._x <= x0 and self._y <= y0
+        if held and x1 <= self._x + width and y1 <= self._y + height:
+            return
         if width:
             nx0, ny0 = min(self._x, x0 - MARGIN), min(self._y, y0 - MARGIN)
             nx1, ny1 = max(self._x + width, x1 + MARGIN), max(self._y + height, y1 + MARGIN)
@@ -102,7 +103,7 @@ class WorldMap:
         """Return the name seen last at a position, "" where nothing was seen."""
         i, j = x - self._x, y - self._y
         if 0 <= i < self.cells.shape[0] and 0 <= j < self.cells.shape[1]:
-            return self.names[self.cells[i, j]]
+            return self.names[int(self.cells[i, j])]
         return ""
 
     def write(self, x: int, y: int, name: str) -> None:
@@ -195,8 +196,20 @@ class WorldMap:
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def _measure(
-    cells, costs, pi, pj, i0, j0, i1, j1, dist, first, nearest, shun, clock
-):  # type: ignore[no-untyped-def]  # fmt: skip
+    cells: Any,
+    costs: Any,
+    pi: int,
+    pj: int,
+    i0: int,
+    j0: int,
+    i1: int,
+    j1: int,
+    dist: Any,
+    first: Any,
+    nearest: Any,
+    shun: Any,
+    clock: int,
+) -> None:
     """Fill in distances, first steps and nearest things: label-correcting search in a queue."""
     for i in range(i0 - 1, i1 + 1):
         for j in range(j0 - 1, j1 + 1):
@@ -238,7 +251,17 @@ def _measure(
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _frontier(cells, dist, i0, j0, i1, j1, appeal, shun, clock):  # type: ignore[no-untyped-def]
+def _frontier(
+    cells: Any,
+    dist: Any,
+    i0: int,
+    j0: int,
+    i1: int,
+    j1: int,
+    appeal: Any,
+    shun: Any,
+    clock: int,
+) -> tuple[int, int]:
     best, bi, bj = 1e9, -1, -1
     for i in range(i0, i1):
         for j in range(j0, j1):
@@ -263,7 +286,7 @@ def _frontier(cells, dist, i0, j0, i1, j1, appeal, shun, clock):  # type: ignore
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _surroundings(cells, count):  # type: ignore[no-untyped-def]
+def _surroundings(cells: Any, count: int) -> Any:
     table = np.zeros((count, count), np.int64)
     width, height = cells.shape
     for i in range(width):

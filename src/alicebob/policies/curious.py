@@ -4,8 +4,8 @@ She knows the interface (what is seen, that moves turn or walk, that one action 
 faced, the names of the others) and no rule of the game. In each episode she keeps a map, goes for
 what is new in this episode and seems cheapest to reach, chaining backwards through her knowledge
 (`alicebob.alice.knowledge`), tries what was never tried in such a situation, mends low vitals, and
-fights what hurts. Invariant: an episode depends on its task, the knowledge and wishes given, and its
-own draws. Does not: share what one episode teaches with another; `alicebob.alice.explorer` does.
+fights what hurts. Invariant: an episode depends on its task, the knowledge and wishes given, and
+its own draws. Does not: share what one episode teaches with another (`alicebob.alice.explorer`).
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class _Mind:
         self.done: dict[str, int] = {}
         self.wishes = wishes
         self.focus = self._choose_focus()
-        self.actions = [a for a in live.info.get("admissible_actions", ())]
+        self.actions = list(live.info.get("admissible_actions", ()))
         self.vitals = [n for n, amount in live.info["inventory"].items() if amount > 0]
         self.full = {n: live.info["inventory"][n] for n in self.vitals}
         self.info: Mapping[str, Any] | None = None

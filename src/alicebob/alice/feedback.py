@@ -1,0 +1,289 @@
+"""Feedback: how Bob did on what Alice may look at, and what she should explore next.
+
+Every failed trial gets one reason, found in its own trace with what Alice knows of the skill. What
+Bob fails at, has few skills for, and Alice can reach (or never saw at all) is wished for, with
+weights. Invariant: everything is computed from the episodes and counts given; what a model wrote or
+saw is quoted shortened and escaped. Does not: look at test episodes, or train.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from alicebob.alice.knowledge import LOW, NEAR, Affordance, Knowledge
+from alicebob.alice.planner import USE
+from alicebob.alice.words import goal
+from alicebob.policies.curious import PRESS
+from alicebob.trace import Episode, Outcome, Turn
+
+__all__ = ["Feedback", "Verdict", "judge", "write_feedback"]
+
+LOOP = 5  # the same action on the same observation so often is a loop
+INVALID = 0.3  # share of invalid actions from which they are the reason
+WISHES = 6  # events wished for at most
+PLENTY = 40.0  # skills of a kind from which more of them matter half as much
+EVIDENCE = 3  # episodes cited for each skill
+
+REASONS = {
+    "never_tried": "he never did what brings it about",
+    "lacked": "he tried without what it takes",
+    "loop": "he repeated himself",
+    "died": "he died",
+    "invalid": "he named actions that do not exist",
+    "out_of_turns": "he ran out of turns",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What Alice says of one trial: whether it succeeded, why not, and a word of detail."""
+
+    episode: str
+    target: str
+    success: bool
+    reason: str = ""
+    detail: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdict as plain data."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Feedback:
+    """What Alice says after a round: per skill, what to explore, and in words.
+
+    `skills` has for each event tried, succeeded, failure (the most frequent reason, "" for none)
+    and evidence (episode ids); `explore` the weights of events to go for.
+    """
+
+    round: str
+    skills: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    explore: Mapping[str, float] = field(default_factory=dict)
+    prose: str = ""
+
+    @classmethod
+    def empty(cls, round_id: str) -> Feedback:
+        """Return the feedback of a round in which nothing was looked at: no wishes."""
+        return cls(round_id, prose=f"# Feedback after {round_id}\n\nNothing was tried yet.\n")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the feedback as plain data."""
+        return {
+            "round": self.round,
+            "skills": {name: dict(row) for name, row in self.skills.items()},
+            "explore": dict(self.explore),
+            "prose": self.prose,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Feedback:
+        """Rebuild a feedback; raises KeyError on another shape."""
+        return cls(data["round"], data["skills"], data["explore"], data["prose"])
+
+
+def judge(episodes: Sequence[Episode], knowledge: Knowledge) -> list[Verdict]:
+    """Return a verdict for each trial, an episode whose meta names a target, in order."""
+    return [_judge(e, e.meta["target"], knowledge) for e in episodes if e.meta.get("target")]
+
+
+def _judge(episode: Episode, target: str, knowledge: Knowledge) -> Verdict:
+    if episode.outcome is Outcome.SUCCESS:
+        return Verdict(episode.id, target, True)
+    turns = episode.turns
+    if turns and sum("invalid_action" in t.tags for t in turns) > INVALID * len(turns):
+        first = next(t for t in turns if "invalid_action" in t.tags)
+        return Verdict(episode.id, target, False, "invalid", f"such as {_quote(first.action)}")
+    if episode.outcome is Outcome.FAILURE:
+        return Verdict(episode.id, target, False, "died", f"after {len(turns)} turns")
+    makers = knowledge.makers(target)
+    if makers:
+        tries = [t for t in turns if any(_tries(t, maker) for maker in makers)]
+        if not tries:
+            return Verdict(episode.id, target, False, *_untried(turns))
+        if missing := _missing(tries, knowledge.intents[makers[0]]):
+            return Verdict(episode.id, target, False, "lacked", "no " + " and no ".join(missing))
+    if detail := _loop(turns):
+        return Verdict(episode.id, target, False, "loop", detail)
+    return Verdict(episode.id, target, False, "out_of_turns", f"after {len(turns)}")
+
+
+def _tries(turn: Turn, intent: str) -> bool:
+    """Say whether a turn carries out an intent: its action, or a press on its thing."""
+    if not intent.startswith(USE):
+        return turn.action == intent
+    return turn.action == PRESS and _faced(turn.observation) == intent[len(USE) :]
+
+
+def _faced(observation: str) -> str:
+    """Return the faced thing by the text, as either format of Crafter says it, "" if neither."""
+    found = re.search(r"^(?:front|You face) (\w+)", observation, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def _untried(turns: Sequence[Turn]) -> tuple[str, str]:
+    """Return "never_tried", with what Bob did most instead."""
+    if not turns:
+        return "never_tried", ""
+    action, times = Counter(turn.action for turn in turns).most_common(1)[0]
+    return "never_tried", f"{_quote(action)} on {times} of {len(turns)} turns"
+
+
+def _missing(tries: Sequence[Turn], affordance: Affordance) -> list[str]:
+    """Return what a success needs and the text of no try names."""
+    needs = [n.removeprefix(NEAR) for n in affordance.required() if not n.startswith(LOW)]
+    return [
+        need for need in needs if not any(re.search(rf"\b{need}\b", t.observation) for t in tries)
+    ]
+
+
+def _loop(turns: Sequence[Turn]) -> str:
+    pairs = Counter((turn.observation, turn.action) for turn in turns)
+    if not pairs:
+        return ""
+    (_, action), times = pairs.most_common(1)[0]
+    return f"{_quote(action)} {times} times on one observation" if times >= LOOP else ""
+
+
+def _quote(text: str) -> str:
+    """Return untrusted text short, on one line, and harmless in Markdown."""
+    short = " ".join(text.split())
+    short = short if len(short) <= 40 else short[:37] + "..."
+    return "`" + re.sub(r"[`<>|\\\x00-\x1f]", "?", short) + "`" if short else "`(nothing)`"
+
+
+def write_feedback(
+    round_id: str,
+    episodes: Sequence[Episode],
+    knowledge: Knowledge,
+    skill_counts: Mapping[str, int],
+) -> Feedback:
+    """Return the feedback on the validation episodes of a round.
+
+    `skill_counts` is how many skills of each kind Bob has been trained on so far.
+    """
+    verdicts = judge(episodes, knowledge)
+    rows: dict[str, dict[str, Any]] = {}
+    for target in sorted({v.target for v in verdicts}):
+        rows[target] = _row([v for v in verdicts if v.target == target])
+    explore = _wishes(rows, knowledge, skill_counts)
+    free = [e for e in episodes if not e.meta.get("target")]
+    prose = _prose(round_id, rows, verdicts, explore, skill_counts, knowledge, free)
+    return Feedback(round_id, rows, explore, prose)
+
+
+def _row(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    failed = [v for v in verdicts if not v.success]
+    reasons = Counter(v.reason for v in failed)
+    failure = min(reasons, key=lambda reason: (-reasons[reason], reason)) if reasons else ""
+    cited = [v.episode for v in failed if v.reason == failure] or [v.episode for v in verdicts]
+    return {
+        "tried": len(verdicts),
+        "succeeded": len(verdicts) - len(failed),
+        "failure": failure,
+        "evidence": cited[:EVIDENCE],
+    }
+
+
+def _wishes(
+    rows: Mapping[str, Mapping[str, Any]], knowledge: Knowledge, skill_counts: Mapping[str, int]
+) -> dict[str, float]:
+    """Weigh what to explore: where Bob fails, data are few, and Alice can or might get there.
+
+    An event Alice never saw counts as reachable too: it is one step beyond what she knows.
+    """
+    weights = {}
+    for name, row in rows.items():
+        lack = 1.0 - row["succeeded"] / row["tried"]
+        scarce = PLENTY / (PLENTY + skill_counts.get(name, 0))
+        weights[name] = lack * scarce
+    best = sorted(weights.items(), key=lambda item: (-item[1], item[0]))[:WISHES]
+    total = sum(weight for _, weight in best)
+    return {name: round(w / total, 4) for name, w in sorted(best) if w > 0} if total else {}
+
+
+def _prose(
+    round_id: str,
+    rows: Mapping[str, Mapping[str, Any]],
+    verdicts: Sequence[Verdict],
+    explore: Mapping[str, float],
+    skill_counts: Mapping[str, int],
+    knowledge: Knowledge,
+    free: Sequence[Episode],
+) -> str:
+    """Write the feedback as a person would read it, in Markdown."""
+    parts = [f"# Feedback after {round_id}", _overview(rows, free)]
+    mastered = [n for n, row in rows.items() if row["succeeded"] == row["tried"]]
+    if mastered:
+        parts.append(f"Bob always managed to {_list([goal(n) for n in mastered])}.")
+    weak = sorted(
+        (n for n in rows if n not in mastered),
+        key=lambda n: (rows[n]["succeeded"] / rows[n]["tried"], n),
+    )
+    if weak:
+        lines = [_weakness(name, rows[name], verdicts, skill_counts) for name in weak]
+        parts.append("## Where he fails\n\n" + "\n".join(lines))
+    if explore:
+        lines = [
+            _plan(name, weight, knowledge)
+            for name, weight in sorted(explore.items(), key=lambda item: (-item[1], item[0]))
+        ]
+        parts.append("## What I shall explore next\n\n" + "\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _overview(rows: Mapping[str, Mapping[str, Any]], free: Sequence[Episode]) -> str:
+    tried = sum(row["tried"] for row in rows.values())
+    done = sum(row["succeeded"] for row in rows.values())
+    text = f"Bob tried {len(rows)} skills {tried} times and succeeded {done} times."
+    if free:
+        kinds = sum(len(e.summary.get("events", {})) for e in free) / len(free)
+        turns = sum(len(e.turns) for e in free) / len(free)
+        text += (
+            f" Left to himself in {len(free)} worlds, he achieved {kinds:.1f} different things "
+            f"in {turns:.0f} turns on average."
+        )
+    return text
+
+
+def _weakness(
+    name: str,
+    row: Mapping[str, Any],
+    verdicts: Sequence[Verdict],
+    skill_counts: Mapping[str, int],
+) -> str:
+    detail = next(v.detail for v in verdicts if v.episode == row["evidence"][0])
+    detail = f" ({detail})" if detail else ""
+    count = skill_counts.get(name, 0)
+    return (
+        f"- **{goal(name)}**: {row['succeeded']} of {row['tried']}; mostly "
+        f"{REASONS[row['failure']]}{detail}, as in {', '.join(row['evidence'])}. "
+        f"He has been shown it {count} time{'s' * (count != 1)}."
+    )
+
+
+def _plan(name: str, weight: float, knowledge: Knowledge) -> str:
+    share = knowledge.events.get(name, 0) / max(1, knowledge.episodes)
+    if not knowledge.events.get(name):
+        known = "I have never done it; I shall try what I have not tried where I have not been"
+    else:
+        needs = [n.removeprefix(NEAR) for n in _needs(name, knowledge)]
+        known = f"I do it in {share:.0%} of my episodes"
+        known += f"; it seems to take {_list(needs)}" if needs else ""
+    return f"- {goal(name)} ({weight:.0%}): {known}."
+
+
+def _needs(name: str, knowledge: Knowledge) -> list[str]:
+    makers = knowledge.makers(name)
+    required = knowledge.intents[makers[0]].required() if makers else {}
+    return sorted(n for n in required if not n.startswith(LOW))
+
+
+def _list(names: Sequence[str]) -> str:
+    """Return names as English lists them."""
+    names = [name.replace("_", " ") for name in names]
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)

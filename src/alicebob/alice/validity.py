@@ -1,0 +1,121 @@
+"""Validity: a skill counts only if its episode, played again from its seed, shows it again.
+
+Each episode is replayed once, up to the last skill taken from it. Invariant: the result does not
+depend on the number of workers. Does not: judge whether an instruction is well put.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+from alicebob.envs import make
+from alicebob.errors import AliceBobError
+from alicebob.trace import Episode, Skill
+from alicebob.work import die_with
+
+__all__ = ["check"]
+
+Replayed = tuple[int, str]  # how many turns came out as recorded, and why no more
+
+
+def check(
+    skills: Sequence[Skill],
+    episodes: Sequence[Episode],
+    spec: str,
+    settings: Mapping[str, Any],
+    workers: int = 1,
+    done: Callable[[str], None] = lambda episode: None,
+) -> tuple[list[Skill], dict[str, int]]:
+    """Return the skills that reproduce, in order, and how many were dropped for which reason.
+
+    `done` is called with the id of each episode replayed. Raises AliceBobError where a skill's
+    episode is not among `episodes`.
+    """
+    by_id = {episode.id: episode for episode in episodes}
+    ends: dict[str, int] = {}
+    for skill in skills:
+        if skill.episode not in by_id:
+            raise AliceBobError(
+                f"Skill {skill.id} comes from episode {skill.episode}, which is not at hand; "
+                "check it together with the episodes it was cut from."
+            )
+        ends[skill.episode] = max(skill.end, ends.get(skill.episode, 0))
+    jobs = [(by_id[name], end) for name, end in ends.items()]
+    replayed = dict(zip(ends, _replay_all(jobs, spec, settings, workers, done), strict=True))
+    kept: list[Skill] = []
+    dropped: Counter[str] = Counter()
+    for skill in skills:
+        reason = _fault(skill, by_id[skill.episode], *replayed[skill.episode])
+        if reason:
+            dropped[reason] += 1
+        else:
+            kept.append(skill)
+    return kept, dict(sorted(dropped.items()))
+
+
+def _fault(skill: Skill, episode: Episode, good: int, reason: str) -> str:
+    """Return why a skill is dropped, "" where it is not."""
+    recorded = episode.turns[skill.start : skill.end]
+    if [(t.observation, t.action, t.events) for t in skill.turns] != [
+        (t.observation, t.action, t.events) for t in recorded
+    ]:
+        return "its turns are not its episode's"
+    return reason if skill.end > good else ""
+
+
+def _replay_all(
+    jobs: list[tuple[Episode, int]],
+    spec: str,
+    settings: Mapping[str, Any],
+    workers: int,
+    done: Callable[[str], None],
+) -> list[Replayed]:
+    results = []
+    if workers <= 1 or len(jobs) <= 1:
+        env = make(spec, **settings) if jobs else None
+        for episode, end in jobs:
+            results.append(_replay(env, episode, end))
+            done(episode.id)
+        return results
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        min(workers, len(jobs)), context, _begin, (spec, dict(settings), os.getpid())
+    ) as pool:
+        found = pool.map(_replay_in_worker, jobs, chunksize=4)
+        for (episode, _), result in zip(jobs, found, strict=True):
+            results.append(result)
+            done(episode.id)
+    return results
+
+
+def _replay(env: Any, episode: Episode, end: int) -> Replayed:
+    """Play the actions again; return how many turns agree, and why the next does not."""
+    try:
+        observation, _ = env.reset(seed=episode.seed, options=dict(episode.options))
+        for index, turn in enumerate(episode.turns[:end]):
+            if observation != turn.observation:
+                return index, "the replay shows another observation"
+            observation, _, _, _, info = env.step(turn.action)
+            if tuple(info.get("events", ())) != turn.events:
+                return index, "the replay has other events"
+    except Exception as error:  # noqa: BLE001 - whatever an environment raises, the skill is not shown
+        return 0, f"the environment raised {type(error).__name__}"
+    return end, ""
+
+
+_env: Any = None
+
+
+def _begin(spec: str, settings: dict[str, Any], parent: int) -> None:
+    global _env
+    die_with(parent)
+    _env = make(spec, **settings)
+
+
+def _replay_in_worker(job: tuple[Episode, int]) -> Replayed:
+    return _replay(_env, *job)

@@ -1,0 +1,80 @@
+from alicebob.alice.feedback import Feedback, judge, write_feedback
+from alicebob.alice.knowledge import Change, Knowledge
+from alicebob.trace import Episode, Outcome, Turn
+
+
+def knowing():
+    knowledge = Knowledge(episodes=10, events={"collect_wood": 9, "make_wood_sword": 3})
+    wood = Change(gains={"wood": 1}, events={"collect_wood": 1})
+    knowledge.intent("use tree").success({}, "tree", wood)
+    sword = Change(uses={"wood": 1}, gains={"wood_sword": 1}, events={"make_wood_sword": 1})
+    knowledge.intent("make_wood_sword").success({"wood": 1, "near:table": 1}, "grass", sword)
+    return knowledge
+
+
+def trial(number, target, turns, outcome=Outcome.TURN_LIMIT):
+    return Episode(
+        id=f"r001-validation-{target}-{number:02d}",
+        environment="crafter",
+        seed=number,
+        turns=tuple(turns),
+        outcome=outcome,
+        meta={"target": target},
+    )
+
+
+def turns(*pairs, tags=()):
+    return [Turn(observation, action, tags=tags) for observation, action in pairs]
+
+
+def reason(episode):
+    (verdict,) = judge([episode], knowing())
+    return verdict.reason
+
+
+def test_each_failure_gets_its_reason():
+    bare = "have nothing\nfront grass near grass"
+    assert reason(trial(0, "collect_wood", turns((bare, "do"), (bare, "noop")))) == "never_tried"
+    at_tree = "have nothing\nfront tree near tree"
+    assert reason(trial(0, "collect_wood", turns((at_tree, "do"), ("x", "noop")))) == "out_of_turns"
+    lone = turns((bare, "make_wood_sword"))
+    assert reason(trial(0, "make_wood_sword", lone)) == "lacked"
+    stuck = turns(*[(at_tree, "do")] * 6)
+    assert reason(trial(0, "collect_wood", stuck)) == "loop"
+    assert reason(trial(0, "collect_wood", turns((bare, "do")), Outcome.FAILURE)) == "died"
+    odd = turns((bare, "dance"), tags=("invalid_action",))
+    assert reason(trial(0, "collect_wood", odd)) == "invalid"
+    assert reason(trial(0, "collect_wood", [], Outcome.SUCCESS)) == ""
+
+
+def test_feedback_counts_cites_and_wishes_for_what_fails():
+    bare = "have nothing\nfront grass near grass"
+    episodes = [trial(n, "make_wood_sword", turns((bare, "noop"))) for n in range(4)]
+    episodes += [trial(n, "collect_wood", [], Outcome.SUCCESS) for n in range(4)]
+    feedback = write_feedback("r001", episodes, knowing(), {"make_wood_sword": 3})
+    row = feedback.skills["make_wood_sword"]
+    assert (row["tried"], row["succeeded"], row["failure"]) == (4, 0, "never_tried")
+    assert row["evidence"][0] == "r001-validation-make_wood_sword-00"
+    assert list(feedback.explore) == ["make_wood_sword"]
+    assert "r001-validation-make_wood_sword-00" in feedback.prose
+    assert Feedback.from_json(feedback.to_json()) == feedback
+
+
+def test_rarer_skills_are_wished_for_more():
+    episodes = [trial(0, name, turns(("x", "noop"))) for name in ("collect_wood", "eat_plant")]
+    explore = write_feedback("r001", episodes, knowing(), {"collect_wood": 400}).explore
+    assert explore["eat_plant"] > explore["collect_wood"] > 0
+
+
+def test_what_a_model_wrote_is_quoted_short_and_harmless():
+    hostile = "`</script>\n# Heading " + "x" * 500
+    episodes = [trial(0, "collect_wood", turns((hostile, hostile), tags=("invalid_action",)))]
+    prose = write_feedback("r001", episodes, knowing(), {}).prose
+    assert "<" not in prose
+    assert "\n# Heading" not in prose
+    assert "x" * 50 not in prose
+
+
+def test_nothing_looked_at_is_no_wish():
+    assert Feedback.empty("r000").explore == {}
+    assert write_feedback("r000", [], Knowledge(), {}).explore == {}
