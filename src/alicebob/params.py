@@ -102,6 +102,7 @@ class Skills(_Block):
 
     thoughts: bool
     open_play: bool
+    open_play_share: Share
     max_turns: Count
     validation_share: Share
 

@@ -24,6 +24,7 @@ from alicebob.envs import TextEnv
 from alicebob.errors import AliceBobError
 from alicebob.policies import Live, Policy, Reply, Task
 from alicebob.trace import Episode, Outcome, Turn, append_journal, read_journal
+from alicebob.work import die_with
 
 __all__ = ["play", "play_all", "seeds"]
 
@@ -214,20 +215,21 @@ class _Player:
         return [episodes[task.id] for task in tasks]
 
 
+_setup: tuple[Build, str, int]
 _player: _Player | None = None
 
 
 def _begin(build: Build, spec: str, width: int, parent: int) -> None:
-    global _player
+    global _setup
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    from alicebob.work import die_with
-
     die_with(parent)
-    _player = _Player(build, spec, width)
+    _setup = (build, spec, width)
 
 
 def _play_in_worker(tasks: Sequence[Task]) -> list[Episode]:
-    assert _player is not None
+    global _player
+    if _player is None:  # built here and not in _begin, whose errors would not reach the parent
+        _player = _Player(*_setup)
     return _player.wave(tasks)
 
 

@@ -55,7 +55,11 @@ def load_base(name: str, dtype: str = "float32") -> tuple[Any, Any]:
 
 def fingerprint(model: Any) -> str:
     """Return what identifies a base for its adapters: its kind and the shapes of its weights."""
-    shapes = sorted((name, list(weight.shape)) for name, weight in model.named_parameters())
+    shapes = sorted(
+        (name.replace(".base_layer", ""), list(weight.shape))
+        for name, weight in model.named_parameters()
+        if ".lora_" not in name  # the same before and after an adapter was put in
+    )
     text = json.dumps([model.config.model_type, shapes])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -379,6 +379,8 @@ def _compact(window: NDArray[np.int64], player: objects.Player) -> str:
     near = " ".join(NAMES[window[REACH_X + dx, REACH_Y + dy]] for dx, dy in sides)
     seen = []
     for name, dx, dy in _nearest(window):
+        if name in constants.walkable:
+            continue  # open ground is everywhere; the four neighbours tell of it
         offset = [f"left{-dx}"] * (dx < 0) + [f"right{dx}"] * (dx > 0)
         offset += [f"up{-dy}"] * (dy < 0) + [f"down{dy}"] * (dy > 0)
         seen.append(" ".join([name, *offset]))
@@ -387,6 +389,6 @@ def _compact(window: NDArray[np.int64], player: objects.Player) -> str:
             vitals + state,
             "have " + (" ".join(items) or "nothing"),
             f"front {_faced(window, player)} near {near}",
-            "see " + (", ".join(seen) or "nothing"),
+            "see " + (" ".join(seen) or "nothing"),
         ]
     )

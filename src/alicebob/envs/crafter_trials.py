@@ -26,9 +26,14 @@ def trials() -> tuple[Trial, ...]:
 
 def _trial(name: str) -> Trial:
     verb, _, thing = name.partition("_")
-    instruction = f"{name.replace('_', ' ').capitalize()}."
+    said = name.replace("_", " ") if verb == "collect" or thing == "stone" else f"{verb} {_a(thing)}"
+    instruction = "Sleep and wake up." if verb == "wake" else f"{said.capitalize()}."
     limit, options = _grant(verb, thing)
     return Trial(name, instruction, limit, options)
+
+
+def _a(thing: str) -> str:
+    return f"{'an' if thing[0] in 'aeiou' else 'a'} {thing.replace('_', ' ')}"
 
 
 def _grant(verb: str, thing: str) -> tuple[int, dict[str, Any]]:

@@ -1,0 +1,410 @@
+"""The five stages, and the two that lay down round r000. Each joins parts and writes its outputs.
+
+A body reads what `Context` offers, works in its scratch folder, and writes into its out folder;
+killing it anywhere loses at most what was in flight. Invariant: outputs hold no times and no paths
+of this machine. Does not: choose what a method does (see `alicebob.methods`).
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from alicebob import dataset, evaluation
+from alicebob.envs import TextEnv, make
+from alicebob.methods import method
+from alicebob.policies import Policy, Task
+from alicebob.rollout import play_all, seeds, totals
+from alicebob.rounds import Context
+from alicebob.trace import Episode
+from alicebob.work import write_text
+
+__all__ = ["base", "evaluate", "explore", "feedback", "skills", "start", "train"]
+
+TINY = "models/base"
+
+
+def workers() -> int:
+    """Return how many processes to play with: ALICEBOB_WORKERS, or one for each core."""
+    return int(os.environ.get("ALICEBOB_WORKERS") or len(os.sched_getaffinity(0)))
+
+
+def _env_name(context: Context) -> str:
+    settings = context.params.env.settings.items()
+    query = "&".join(f"{name}={value}" for name, value in sorted(settings))
+    return context.params.env.spec + (f"?{query}" if query else "")
+
+
+def _maker(context: Context) -> Callable[[], TextEnv]:
+    return functools.partial(make, context.params.env.spec, **context.params.env.settings)
+
+
+class _Bar:
+    """A progress bar on stderr that counts episodes and environment steps."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self.bar = tqdm(total=total, desc=name, unit="episode", mininterval=1)
+        self.steps, self.begun = 0, time.monotonic()
+
+    def __call__(self, episode: Episode) -> None:
+        self.steps += len(episode.turns)
+        self.bar.set_postfix_str(f"{self.steps:,} steps", refresh=False)
+        self.bar.update()
+
+    def close(self, context: Context) -> None:
+        """Finish the bar; note the speed."""
+        self.bar.close()
+        seconds = time.monotonic() - self.begun
+        context.facts["env_steps_per_second"] = round(self.steps / max(seconds, 1e-9), 1)
+
+
+def _random(make_env: Callable[[], TextEnv]) -> tuple[Callable[[], TextEnv], Policy]:
+    from alicebob.bob.tiny import RandomPolicy
+
+    return make_env, RandomPolicy()
+
+
+def base(context: Context) -> None:
+    """Build tiny Bob from random play, where he is the model to train."""
+    out, params = context.write("base"), context.params
+    if params.bob.model != TINY:
+        out.mkdir()
+        text = f"# Not built\n\nbob.model is {params.bob.model}, so no tiny base is needed.\n"
+        write_text(out / "README.md", text)
+        return
+    from alicebob.bob.tiny import train_base
+
+    chosen = seeds("base", params.seed, params.base.episodes, params.seeds.of("explore"))
+    tasks = [
+        Task(f"base-{number:04d}", seed, max_turns=params.base.max_turns)
+        for number, seed in enumerate(chosen)
+    ]
+    bar = _Bar("random play", len(tasks))
+    episodes = play_all(
+        tasks,
+        functools.partial(_random, _maker(context)),
+        _env_name(context),
+        context.scratch / "journals",
+        workers=workers(),
+        done=bar,
+    )
+    bar.close(context)
+    _use_cores()
+    settings = params.base.model_dump(exclude={"episodes", "max_turns"})
+    fitted = train_base(
+        episodes, _maker(context)(), out, context.scratch / "fit", seed=params.seed, **settings
+    )
+    context.facts["tokens_per_second"] = round(fitted.tokens / fitted.seconds)
+
+
+def start(context: Context) -> None:
+    """Lay down r000: no episodes, no skills, no feedback, an adapter that changes nothing."""
+    from alicebob.alice.feedback import Feedback
+    from alicebob.alice.knowledge import Knowledge
+    from alicebob.bob.sft import Lora, load_base, new_adapter, save_adapter
+
+    params = context.params
+    folder = context.write("episodes")
+    folder.mkdir()
+    dataset.write_episodes(folder / "episodes.parquet", [])
+    Knowledge().save(folder / "knowledge.json")
+    dataset.write_card(folder, "Episodes of r000", {"episodes": 0}, "Nothing was explored yet.")
+    folder = context.write("skills")
+    folder.mkdir()
+    dataset.write_skills(folder / f"{context.round}.parquet", [])
+    _write_json(folder / "report.json", {"cut": 0, "kept": 0, "dropped": {}, "skills": {}})
+    dataset.write_card(folder, "Skills of r000", {"skills": 0}, "Nothing was explored yet.")
+    folder = context.write("feedback")
+    folder.mkdir()
+    Feedback.empty(context.round).save(folder)
+    model, _ = load_base(params.bob.model, params.bob.dtype)
+    lora = Lora(params.bob.lora_rank, params.bob.lora_alpha)
+    card = _card(context, "An adapter that changes nothing: Bob before the first round.", {})
+    model = new_adapter(model, lora, params.seed)
+    save_adapter(model, params.bob.model, context.write("bob"), card)
+
+
+def explore(context: Context) -> None:
+    """Let Alice play without a task, on what she knows, towards what her feedback asks for."""
+    from alicebob.alice.explorer import explore as play
+    from alicebob.alice.feedback import Feedback
+    from alicebob.alice.knowledge import Knowledge
+
+    params = context.params
+    way = method(params.method)
+    written = Feedback.load(context.inherited("feedback"))
+    wishes = way.wishes(written.explore, params.feedback.strength)
+    chosen = seeds(
+        f"explore {context.round}",
+        params.seed,
+        params.explore.episodes,
+        params.seeds.of("explore"),
+    )
+    tasks = [
+        Task(f"{context.round}-explore-{number:04d}", seed, max_turns=params.explore.max_turns)
+        for number, seed in enumerate(chosen)
+    ]
+    bar = _Bar("explore", len(tasks))
+    episodes, knowledge = play(
+        params.env.spec,
+        params.env.settings,
+        Knowledge.load(context.inherited("episodes") / "knowledge.json"),
+        wishes,
+        tasks,
+        params.explore.generation,
+        context.scratch / "journals",
+        workers=workers(),
+        done=bar,
+        label=_env_name(context),
+    )
+    bar.close(context)
+    folder = context.write("episodes")
+    folder.mkdir()
+    dataset.write_episodes(folder / "episodes.parquet", episodes)
+    knowledge.save(folder / "knowledge.json")
+    progress = evaluation.mean([e.summary.get("progress", 0.0) for e in episodes])
+    figures = {"progress": progress, "budget": totals(episodes), "wishes": wishes}
+    _write_json(folder / "report.json", figures)
+    facts = {"environment": _env_name(context), "episodes": len(episodes)}
+    facts |= {"progress": progress["mean"], **totals(episodes)}
+    about = "Task-free play by the embedded Alice; each episode replays from its seed and actions."
+    dataset.write_card(folder, f"Episodes of {context.round}", facts, about)
+
+
+def skills(context: Context) -> None:
+    """Cut, label and check the round's episodes; add them to those of the rounds before."""
+    from alicebob.alice.labeller import label
+    from alicebob.alice.validity import check
+
+    params = context.params
+    episodes = dataset.read_episodes(context.read("episodes"))
+    found = label(
+        episodes,
+        context.round,
+        thoughts=params.skills.thoughts,
+        open_play=params.skills.open_play,
+        open_play_share=params.skills.open_play_share,
+        max_turns=params.skills.max_turns,
+    )
+    bar = tqdm(total=len(episodes), desc="replay", unit="episode", mininterval=1)
+    kept, dropped = check(
+        found,
+        episodes,
+        params.env.spec,
+        params.env.settings,
+        workers=workers(),
+        done=lambda _: bar.update(),
+    )
+    bar.close()
+    folder = context.write("skills")
+    folder.mkdir()
+    for shard in sorted(context.inherited("skills").glob("*.parquet")):
+        (folder / shard.name).write_bytes(shard.read_bytes())
+    dataset.write_skills(folder / f"{context.round}.parquet", kept)
+    report = {
+        "cut": len(found),
+        "kept": len(kept),
+        "dropped": dropped,
+        "skills": dataset.counts(kept),
+        "total": sum(1 for _ in dataset.read_skills(folder)),
+    }
+    _write_json(folder / "report.json", report)
+    facts = {"rounds": len(list(folder.glob("*.parquet"))), "skills": report["total"]}
+    facts |= {f"{name} ({context.round})": count for name, count in report["skills"].items()}
+    about = (
+        "Skills cut from task-free play, with instructions written afterwards; one file a round."
+    )
+    dataset.write_card(folder, f"Skills up to {context.round}", facts, about)
+
+
+def train(context: Context) -> None:
+    """Train Bob's adapter on the skills of all rounds, from the base or on from the parent's."""
+    from alicebob.bob.conversation import Conversation
+    from alicebob.bob.sft import Lora, load_adapter, load_base, new_adapter, packs_of, save_adapter
+    from alicebob.bob.sft import train as fit
+    from alicebob.bob.training import Schedule
+
+    _use_cores()
+    params, settings = context.params, context.params.train
+    model, tokenizer = load_base(params.bob.model, params.bob.dtype)
+    conversation = Conversation(tokenizer, params.bob.preamble, _actions(context))
+    packs, looks, rows = packs_of(
+        dataset.read_skills(context.read("skills")),
+        conversation,
+        context=params.bob.context,
+        pack_tokens=settings.pack_tokens,
+        budget=settings.budget,
+        repeat=settings.repeat,
+        shares={"open_play": settings.open_play_share},
+        validation_share=params.skills.validation_share,
+        seed=params.seed,
+    )
+    if settings.init == "parent":
+        model = load_adapter(model, context.inherited("bob"), trainable=True)
+    else:
+        model = new_adapter(model, Lora(params.bob.lora_rank, params.bob.lora_alpha), params.seed)
+    schedule = Schedule(
+        settings.learning_rate,
+        settings.epochs,
+        settings.batch,
+        settings.every,
+        settings.patience,
+        seed=params.seed,
+    )
+    fitted = fit(model, packs, looks, schedule, context.scratch / "fit", context.report)
+    context.facts["tokens_per_second"] = round(fitted.tokens / fitted.seconds)
+    if context.main:
+        about = f"A LoRA adapter trained on the skills of every round up to {context.round}."
+        facts = {
+            "steps": fitted.steps,
+            "tokens": fitted.tokens,
+            "best validation loss": fitted.best,
+        }
+        card = _card(context, about, facts | {f"rows of {k}": n for k, n in rows.items()})
+        save_adapter(model, params.bob.model, context.write("bob"), card, fitted)
+
+
+def _bob(
+    model_name: str, adapter: str, settings: dict[str, Any], make_env: Callable[[], TextEnv]
+) -> tuple[Callable[[], TextEnv], Policy]:
+    """Build Bob in a worker process: the base with its adapter merged in, on one thread."""
+    import torch
+
+    from alicebob.bob.conversation import Conversation
+    from alicebob.bob.sft import load_adapter, load_base
+    from alicebob.policies.local import Local
+
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)  # the other cores play other waves
+    model, tokenizer = load_base(model_name, settings["dtype"])
+    model = load_adapter(model, Path(adapter)).merge_and_unload()
+    if torch.cuda.is_available():
+        model = model.cuda()
+    _, info = make_env().reset(seed=0)
+    conversation = Conversation(tokenizer, settings["preamble"], info.get("admissible_actions", ()))
+    policy = Local(
+        model,
+        conversation,
+        context=settings["context"],
+        max_new_tokens=settings["max_new_tokens"],
+        temperature=settings["temperature"],
+    )
+    return make_env, policy
+
+
+def evaluate(context: Context) -> None:
+    """Try Bob in fresh worlds of both splits and write the metrics of the round."""
+    params, settings = context.params, context.params.evaluate
+    env: Any = _maker(context)()
+    suite = env.suite() if hasattr(env, "suite") else ()
+    tasks: list[Task] = []
+    for split in evaluation.SPLITS:
+        space = params.seeds.of(split)
+        tasks += evaluation.open_play_tasks(
+            split, settings.open_play, settings.max_turns, params.seed, space, context.round
+        )
+        tasks += evaluation.trial_tasks(
+            split, suite, settings.worlds, params.seed, space, context.round
+        )
+    tasks.sort(key=lambda task: -task.max_turns)  # a wave lasts as long as its longest
+    bar = _Bar("evaluate", len(tasks))
+    build = functools.partial(
+        _bob,
+        params.bob.model,
+        str(context.read("bob")),
+        params.bob.model_dump(),
+        _maker(context),
+    )
+    episodes = play_all(
+        tasks,
+        build,
+        _env_name(context),
+        context.scratch / "journals",
+        width=settings.width,
+        workers=workers(),
+        done=bar,
+    )
+    bar.close(context)
+    folder = context.write("evaluations")
+    folder.mkdir()
+    score = getattr(env, "score", lambda rates: sum(rates.values()))
+    metrics: dict[str, Any] = {"round": context.round}
+    for split in evaluation.SPLITS:
+        chosen = [e for e in episodes if e.id.startswith(f"{context.round}-{split}-")]
+        dataset.write_episodes(folder / f"{split}.parquet", chosen)
+        metrics[split] = evaluation.report(chosen, score)
+    facts = {"environment": _env_name(context), "episodes": len(episodes)}
+    about = "Bob's episodes: trials of single skills, and open play, on both splits."
+    dataset.write_card(folder, f"Evaluation of {context.round}", facts, about)
+    _write_json(context.write("metrics"), metrics | _data(context, episodes))
+
+
+def _data(context: Context, episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Return what the round's data amount to, and what was spent."""
+    cut = json.loads((context.read("skills") / "report.json").read_text(encoding="utf-8"))
+    path = context.read("episodes") / "report.json"
+    explored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    budget = {f"explore.{k}": n for k, n in explored.get("budget", {}).items()}
+    budget |= {f"evaluate.{k}": n for k, n in totals(episodes).items()}
+    curve = context.read("bob") / "training.json"
+    if curve.exists():
+        budget["train.tokens"] = json.loads(curve.read_text(encoding="utf-8"))["tokens"]
+    return {
+        "data": {
+            "episodes": explored.get("progress", {}).get("n", 0),
+            "skills": cut["kept"],
+            "skills_total": cut.get("total", 0),
+            "valid_share": round(cut["kept"] / cut["cut"], 6) if cut["cut"] else None,
+        },
+        "alice": {"progress": explored.get("progress") or evaluation.mean([])},
+        "budget": budget,
+    }
+
+
+def feedback(context: Context) -> None:
+    """Let Alice read Bob's validation episodes, judge them and say what to explore next."""
+    from alicebob.alice.feedback import judge, write_feedback
+    from alicebob.alice.knowledge import Knowledge
+
+    episodes = dataset.read_episodes(context.read("evaluations") / "validation.parquet")
+    knowledge = Knowledge.load(context.read("episodes") / "knowledge.json")
+    known = dataset.counts(dataset.read_skills(context.read("skills")))
+    verdicts = judge(episodes, knowledge)
+    written = write_feedback(context.round, episodes, verdicts, knowledge, known)
+    folder = context.write("feedback")
+    folder.mkdir()
+    written.save(folder)
+    _write_json(folder / "verdicts.json", [verdict.to_json() for verdict in verdicts])
+
+
+def _actions(context: Context) -> Sequence[str]:
+    _, info = _maker(context)().reset(seed=0)
+    return tuple(info.get("admissible_actions", ()))
+
+
+def _use_cores() -> None:
+    """Give PyTorch all cores of this process: launchers for several processes leave it one."""
+    import torch
+
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // world))
+
+
+def _card(context: Context, about: str, facts: dict[str, Any]) -> str:
+    """Return the model card of an adapter, from measured facts."""
+    lines = ["---", "library_name: peft", f"base_model: {context.params.bob.model}"]
+    lines += ["license: apache-2.0", "---", "", f"# Bob, {context.round}", "", about, ""]
+    lines += ["| fact | value |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in facts.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _write_json(path: Path, data: Any) -> None:
+    write_text(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
