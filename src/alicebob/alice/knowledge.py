@@ -67,6 +67,22 @@ class Affordance:
     fronts: dict[str, list[int]] = field(default_factory=dict)
     failed: list[tuple[Features, list[str]]] = field(default_factory=list)
 
+    def familiar(self, situation: Features, front: str) -> bool:
+        """Say whether all that is in a situation, two by two, was there in some failure."""
+        most: dict[str, int] = {}
+        for rich, _ in self.failed:
+            for name, n in rich.items():
+                most[name] = max(n, most.get(name, 0))
+        if any(n > most.get(name, 0) for name, n in situation.items()):
+            return False
+        facing = [rich for rich, faced in self.failed if front in faced]
+        kinds = sorted(situation)
+        return bool(facing) and all(
+            any(one in rich for rich in facing)
+            and all(any(one in rich and two in rich for rich, _ in self.failed) for two in kinds)
+            for one in kinds
+        )
+
     @property
     def effort(self) -> float:
         """The mean number of presses for a success, failures with all needs there counted."""

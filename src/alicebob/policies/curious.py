@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from alicebob.alice.knowledge import LOW, NEAR, Affordance, Change, Knowledge
+from alicebob.alice import shelter
 from alicebob.alice.planner import USE, Planner, Step
 from alicebob.alice.worldmap import FAR, STEPS, WorldMap
 from alicebob.policies import Live, Reply
@@ -36,8 +37,12 @@ WALK = {step: action for action, step in MOVES.items()}
 URGENCY = (9.0, 6.0, 3.5, 2.0, 1.0, 0.5, 0.2, 0.1, 0.03, 0.0)  # of a vital, by its level
 DANGER = 0.03  # hurt per step next to a thing, from which it is fought
 REPLAN = 8  # steps after which a goal is thought over
+RETRY = 0.03  # chance of trying again what failed in all but this combination
 PAUSE = 12  # steps from one trial of a never-worked action to the next, in the long run
 OVERHEAD = 4.0  # steps added to the cost of each plan
+RISK = 20.0  # steps that a point of life lost is worth
+WEARY = 0.8  # summed urgency of rest from which a closed place is looked for
+WALLS = 6  # walls to have before giving up on a place
 EXPLORE = 0.14  # worth of a walk to the edge of what was seen; a new event is worth 1
 
 
@@ -112,6 +117,7 @@ class _Mind:
         self.seen: set[str] = set()
         self.counts = np.zeros((2, 64), np.int64)
         self.stuck = 0
+        self.shelter: shelter.Shelter | None = None
         self.steps = 0
 
     def _choose_focus(self) -> str:
@@ -138,6 +144,7 @@ class _Mind:
         self._changes(before, after, own, position)
         self._entering(last, action)
         self._hurt(last)
+        self._rested(last)
         self._attempted(last, action)
         if self.steps % 20 == 0:
             self._flush()
@@ -220,6 +227,28 @@ class _Mind:
             for knowledge in self._both():
                 knowledge.thing(name).near += 1
                 knowledge.thing(name).hurt += hurt
+
+    def _rested(self, last: Mapping[str, Any]) -> None:
+        """Count the steps asleep and the life lost in them, apart for open and closed places."""
+        assert self.info is not None
+        change = self.info["inventory"][LIFE] - last["inventory"][LIFE]
+        if not last.get("sleeping"):
+            for knowledge in self._both():
+                knowledge.rest["healed"] = knowledge.rest.get("healed", 0) + (change > 0)
+            return
+        place = "closed" if self._closed() else "open"
+        for knowledge in self._both():
+            rest = knowledge.rest
+            rest[place] = rest.get(place, 0) + 1
+            rest[f"{place} lost"] = rest.get(f"{place} lost", 0) + max(0, -change)
+
+    def _closed(self) -> bool:
+        """Say whether the place she is in was closed on all sides."""
+        if self.shelter is None or self.map.position not in self.shelter.cells:
+            return False
+        return all(
+            self._cost(self.map.at(x + dx, y + dy)) != 1 for (x, y), (dx, dy) in self.shelter.border
+        )
 
     def _attempted(self, last: Mapping[str, Any], action: str) -> None:
         """Judge the attempt going on, if this action was part of it."""
@@ -406,6 +435,7 @@ class _Mind:
         attempt = self.attempt
         same = attempt is not None and attempt.intent == intent
         if not same or acting:
+            self._give_up()
             self.attempt = _Attempt(
                 intent, self._situation(acting), self.front, dict(self.held), target
             )
@@ -413,6 +443,14 @@ class _Mind:
             assert attempt is not None
             attempt.target, attempt.front = target, self.front
         return (intent if acting else PRESS), intent
+
+    def _give_up(self) -> None:
+        """Count an attempt that was broken off as failed, where the intent never worked yet."""
+        attempt = self.attempt
+        if attempt is None or attempt.presses < 2 or self.model.intent(attempt.intent).worked:
+            return
+        for knowledge in self._both():
+            knowledge.intent(attempt.intent).failure(attempt.situation, attempt.front)
 
     def _trial(self) -> tuple[str, str] | None:
         """Try an action that never worked, or not in such a situation, where it may now."""
@@ -435,6 +473,8 @@ class _Mind:
             ) > 2 + self.steps / PAUSE:
                 continue
             if known.hopeless(situation, self.front):
+                continue
+            if known.familiar(situation, self.front) and self.draw.random() > RETRY:
                 continue
             self.tried.add((signature, action))
             self.tries[action] = self.tries.get(action, 0) + 1
@@ -463,10 +503,7 @@ class _Mind:
             if worth > 0:
                 for intent in self.model.makers(event)[:2]:
                     yield worth, planner.plan(intent)
-        for vital in self.vitals:
-            urgency = URGENCY[min(9, self.info["inventory"][vital] * 9 // self.full[vital])]
-            if vital != LIFE and urgency > 0:
-                yield 3.0 * urgency, planner.gain(vital)
+        yield from self._needs(planner)
         for name in sorted(self.seen):
             intent = USE + name
             known = self.model.intents.get(intent)
@@ -478,10 +515,75 @@ class _Mind:
             if self.dropped.get(intent, 0) >= 3:
                 continue
             found = self.map.nearest(name)
-            if found is not None and not (thing.deadly):
-                yield 0.8, Step(found[2], "use", name)
+            if thing.entered and name != self.front:
+                continue  # what she walks on is tried when it happens to be faced
+            if found is not None and not thing.deadly:
+                worth = 0.8
+                kinds = dict.fromkeys(self._situation(False), 1)
+                if known is not None and known.familiar(kinds, name):
+                    worth /= 1 + known.tried
+                yield worth, Step(found[2], "use", name)
         yield from self._ambitions(planner)
         yield EXPLORE, Step(10.0, "find", "")
+
+    def _needs(self, planner: Planner) -> Any:
+        """Yield plans for the vitals that are low; rest is best taken in a closed place."""
+        assert self.info is not None
+        rest = self.model.rest
+        lost = (rest.get("open lost", 0) + 1.0) / (rest.get("open", 0) + 100.0)
+        weary = 0.0
+        for vital in self.vitals:
+            urgency = URGENCY[min(9, self.info["inventory"][vital] * 9 // self.full[vital])]
+            step = None if vital == LIFE else planner.gain(vital)
+            if step is not None and step.kind == "act" and self._slept(step.what):
+                weary += urgency
+                steps = self.model.intents[step.what].effort
+                step = Step(step.cost + RISK * lost * steps, step.kind, step.what, step.near)
+            elif vital == LIFE and rest.get("healed"):
+                weary += urgency
+            if step is not None and urgency > 0:
+                yield 3.0 * urgency, step
+        if weary >= WEARY or (weary > 0.1 and self._closed()):
+            yield 3.0 * weary, self._refuge(planner)
+
+    def _slept(self, action: str) -> bool:
+        """Say whether an action is one that puts her to sleep: it takes more than one step."""
+        known = self.model.intents.get(action)
+        return known is not None and known.worked > 0 and known.presses > 3 * known.worked
+
+    def _wall(self) -> tuple[str, str, int] | None:
+        """Return an action that makes a wall she can open again, what it uses, and how much."""
+        for name, known in sorted(self.model.intents.items()):
+            if name.startswith(USE) or not known.worked or len(known.uses or {}) != 1:
+                continue
+            for made in known.makes:
+                thing = self.model.thing(made)
+                opens = self.model.intents.get(USE + made)
+                if not thing.entered and not thing.moves and opens and opens.worked:
+                    if any(self.model.thing(left).entered for left in opens.makes):
+                        item, amount = next(iter((known.uses or {}).items()))
+                        return name, item, amount
+        return None
+
+    def _refuge(self, planner: Planner) -> Step | None:
+        """Return the plan for a closed place to rest in: walls first, if they are lacking."""
+        wall = self._wall()
+        if wall is None:
+            return None
+        action, item, amount = wall
+        if self._closed():
+            return Step(1.0, "rest", action)
+        walls = self.held.get(item, 0) // amount
+        fronts = self.model.intent(action).fronts
+        found = shelter.find(
+            self.map, self._cost, lambda name: fronts.get(name, [0, 0])[0] > 0, walls
+        )
+        self.shelter = found
+        if found is not None:
+            return Step(found.cost + 1.0, "rest", action)
+        if walls < WALLS:
+            return planner.gain(item)
+        return None
 
     def _worth(self, event: str) -> float:
         """Return what an event is worth now: much when new in this episode."""
@@ -516,13 +618,15 @@ class _Mind:
         situation = dict(wanted) | {NEAR + s: 1 for s in near}
         for action in unknown:
             known = self.model.intent(action)
-            if not known.hopeless(situation, ""):
-                yield 0.8, planner.gather(wanted, near, action)
+            if known.hopeless(situation, ""):
+                self.bag.clear()  # this has failed before: another time with other numbers
+            else:
+                yield 1.2, planner.gather(wanted, near, action)
 
     def _bag(self, item: str) -> int:
         """Return how many of an item this episode means to hold for what it will try."""
         if item not in self.bag:
-            self.bag[item] = 1 + min(5, int(self.draw.geometric(0.5)) - 1)
+            self.bag[item] = min(6, int(self.draw.geometric(0.6)))
         return self.bag[item]
 
     # --- carrying it out --------------------------------------------------------------------
@@ -535,9 +639,37 @@ class _Mind:
             return self._use(goal.what)
         if goal.kind == "act":
             return self._do_action(goal)
+        if goal.kind == "rest":
+            return self._rest(goal.what)
         if goal.what and self.map.nearest(goal.what) is not None:
             return None
         return self._explore(goal.what)
+
+    def _rest(self, wall: str) -> tuple[str, str] | None:
+        """Go to the chosen place, close it, and sleep or wait in it."""
+        assert self.info is not None
+        place = self.shelter
+        if place is None:
+            return None
+        lacking = [c for c in sorted(place.cells) if self.map.distance(*c) > 0]
+        shut = [c for c in lacking if self._cost(self.map.at(*c)) > 1]
+        if self.map.position not in place.cells or shut:
+            target = min(shut or lacking, key=lambda c: (self.map.distance(*c), c))
+            return self._walk(*target, "rest")
+        step = shelter.next_step(place, self.map, tuple(self.info["facing"]), self._cost)
+        if step is None:
+            sleep = next((a for a in self.actions if self._slept(a)), None)
+            needs = self.model.intent(sleep).required() if sleep else {}
+            if sleep and all(n in self._low() for n in needs if n.startswith(LOW)):
+                return self._press(sleep, self._faced(self.info))
+            return IDLE, "rest"
+        what, direction = step
+        if what == "wall":
+            return self._press(wall, self._faced(self.info))[0], "rest"
+        if what == "walk":
+            return WALK[direction], "rest"
+        self.shelter = None
+        return None
 
     def _use(self, name: str) -> tuple[str, str] | None:
         assert self.info is not None
