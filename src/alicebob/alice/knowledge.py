@@ -106,13 +106,16 @@ class Affordance:
         """Return the mean gain of an item or vital in a success."""
         return self.gains.get(name, 0) / self.worked if self.worked else 0.0
 
-    def hopeless(self, situation: Features, front: str) -> bool:
-        """Say whether a situation is known to be too poor: facing the same, or three others."""
+    def hopeless(self, situation: Features, front: str = "") -> bool:
+        """Say whether a situation is known to be too poor: facing the same, or three others.
+
+        Where it is not said what is faced, one failure is enough.
+        """
         fronts: set[str] = set()
         for rich, faced in self.failed:
             if _within(situation, rich):
                 fronts.update(faced)
-        return front in fronts or len(fronts) >= 3
+        return front in fronts or len(fronts) >= (3 if front else 1)
 
     def success(self, situation: Features, front: str, change: Change) -> None:
         """Take note of an attempt that did something."""

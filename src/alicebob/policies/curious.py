@@ -37,6 +37,7 @@ WALK = {step: action for action, step in MOVES.items()}
 URGENCY = (9.0, 6.0, 3.5, 2.0, 1.0, 0.5, 0.2, 0.1, 0.03, 0.0)  # of a vital, by its level
 DANGER = 0.03  # hurt per step next to a thing, from which it is fought
 REPLAN = 8  # steps after which a goal is thought over
+DOUBT = 0.3  # chance of trying an action where not all is as it was when it worked
 RETRY = 0.03  # chance of trying again what failed in all but this combination
 PAUSE = 12  # steps from one trial of a never-worked action to the next, in the long run
 OVERHEAD = 4.0  # steps added to the cost of each plan
@@ -464,9 +465,7 @@ class _Mind:
             if action in MOVES or action in (PRESS, IDLE):
                 continue
             known = self.model.intent(action)
-            if known.worked and (
-                self.draw.random() > 0.02 or any(event in self.done for event in known.events)
-            ):
+            if known.worked and not self._doubtful(known):
                 continue
             if (signature, action) in self.tried or self.tries.get(
                 action, 0
@@ -481,6 +480,13 @@ class _Mind:
             return self._press(action, self._faced(self.info))
         self.tried.add((signature, "all"))
         return None
+
+    def _doubtful(self, known: Affordance) -> bool:
+        """Say whether to see if an action that has worked works here too, with less than then."""
+        if any(event in self.done for event in known.events):
+            return False
+        spent = all(self.held.get(n, 0) >= amount for n, amount in (known.uses or {}).items())
+        return spent and bool(known.uses) and self.draw.random() < DOUBT
 
     def _choose(self) -> Step | None:
         """Weigh all that could be done now and return the first step of the best."""
@@ -618,7 +624,7 @@ class _Mind:
         situation = dict(wanted) | {NEAR + s: 1 for s in near}
         for action in unknown:
             known = self.model.intent(action)
-            if known.hopeless(situation, ""):
+            if not situation or known.hopeless(situation):
                 self.bag.clear()  # this has failed before: another time with other numbers
             else:
                 yield 1.2, planner.gather(wanted, near, action)
@@ -732,7 +738,7 @@ class _Mind:
         if worked or (failed < 2 and known.worked):
             if worked * 4 >= failed:
                 return self._press(goal.what, self._faced(self.info))
-        elif not known.worked:
+        elif not known.worked and (self.front in SELF or self.model.thing(self.front).entered):
             return self._press(goal.what, self._faced(self.info))
         return self._turn(goal, known)
 
