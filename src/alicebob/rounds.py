@@ -20,7 +20,16 @@ from alicebob.errors import AliceBobError
 from alicebob.params import ROOT_ROUND, Params, load_params, read_yaml, tree
 from alicebob.work import Folder, content_hash, die_with_dvc, publish, write_text
 
-__all__ = ["PLACES", "STAGES", "Context", "ancestors", "place", "run_stage"]
+__all__ = [
+    "PLACES",
+    "STAGES",
+    "Context",
+    "ancestors",
+    "flat_metrics",
+    "place",
+    "run_stage",
+    "write_plots",
+]
 
 #: Where each kind of artifact of a round lies.
 PLACES = {
@@ -162,6 +171,8 @@ def run_stage(stage: str, round_id: str, body: Callable[[Context], None]) -> Non
             _work(context, body)
             folder.close()
         publish([(context.write(kind), place(kind, round_id)) for kind in spec.outs])
+    if "metrics" in spec.outs:
+        write_plots()
 
 
 def _work(context: Context, body: Callable[[Context], None]) -> None:
@@ -186,3 +197,46 @@ def _work(context: Context, body: Callable[[Context], None]) -> None:
     }
     path = Path("logs") / f"{context.round}-{context.stage}.json"
     write_text(path, json.dumps(context.facts, indent=1, sort_keys=True) + "\n")
+
+
+def flat_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Return the numbers of a metrics file under dotted names.
+
+    A mean comes with its bounds as `.low` and `.high`, those of single skills and events without.
+    """
+    flat: dict[str, float] = {}
+    for name, value in metrics.items():
+        if isinstance(value, Mapping) and "mean" in value:
+            if value["mean"] is not None:
+                flat[f"{prefix}{name}"] = value["mean"]
+                if not prefix.endswith(("by_skill.", "by_event.")):
+                    flat |= {f"{prefix}{name}.{bound}": value[bound] for bound in ("low", "high")}
+        elif isinstance(value, Mapping):
+            flat |= flat_metrics(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float):
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+PLOTTED = {
+    "skills_success": "test.skills.success",
+    "open_play_progress": "test.open_play.progress",
+    "open_play_score": "test.open_play.score",
+    "open_play_reward": "test.open_play.reward",
+    "open_play_achievements": "test.open_play.achievements",
+    "alice_progress": "alice.progress",
+}
+
+
+def write_plots(path: Path = Path("plots/rounds.csv")) -> None:
+    """Write the table that `dvc plots show` draws: a row per evaluated round, in their order.
+
+    It is made anew from `metrics/` and is no output of DVC, so that a new round re-runs no old one.
+    """
+    lines = [",".join(["round", *PLOTTED])]
+    for round_id in (ROOT_ROUND, *tree(read_yaml())):
+        file = place("metrics", round_id)
+        if file.exists():
+            flat = flat_metrics(json.loads(file.read_text(encoding="utf-8")))
+            lines.append(",".join([round_id, *(str(flat.get(n, "")) for n in PLOTTED.values())]))
+    write_text(path, "\n".join(lines) + "\n")

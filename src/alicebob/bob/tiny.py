@@ -199,7 +199,7 @@ def train_base(
     rows = corpus(episodes, Conversation(tokenizer), aims, PACK, default_rng(seed))
     packs = pack(rows, PACK, tokenizer.pad_token_id)
     model = new_model(tokenizer, layers, width, context, seed)
-    schedule = Schedule(learning_rate, epochs, batch=8, every=100, seed=seed)
+    schedule = Schedule(learning_rate, epochs, batch=4, every=100, seed=seed)
     fitted = fit(model, packs, [], schedule, work)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
