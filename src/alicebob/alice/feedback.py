@@ -1,87 +1,98 @@
-"""Feedback: Alice reads how Bob did on the validation worlds and says what to explore next.
+"""Feedback: how Bob did on what Alice may look at, and what she should explore next.
 
-Every verdict cites its episode, every weight follows from verdicts, data and her own knowledge.
-Invariant: the same episodes give the same feedback, byte for byte; what Bob wrote is quoted
-shortened and on one line, never taken as format. Does not: see a test episode.
+Every failed trial gets one reason, found in its own trace with what Alice knows of the skill. What
+Bob fails at, has few skills for, and Alice can reach (or never saw at all) is wished for, with
+weights. Invariant: everything is computed from the episodes and counts given; what a model wrote or
+saw is quoted shortened and escaped. Does not: look at test episodes, or train.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alicebob.alice import words
-from alicebob.alice.knowledge import Knowledge
+from alicebob.alice.knowledge import LOW, NEAR, Affordance, Knowledge
+from alicebob.alice.planner import USE
+from alicebob.alice.words import goal
 from alicebob.errors import DamagedData
-from alicebob.trace import Episode, Outcome
+from alicebob.policies.curious import PRESS
+from alicebob.trace import Episode, Outcome, Turn
 from alicebob.work import write_text
 
-__all__ = ["Feedback", "SkillReport", "Verdict", "judge", "write_feedback"]
+__all__ = ["Feedback", "Verdict", "judge", "write_feedback"]
 
-CITED = 3  # episodes named as evidence
-PULL = 2.0  # sum of the weights, against 1 for exploring freely
-LOOP = 0.5  # share of turns with an action and observation seen before, from which it is a loop
-FAILURES = {
-    "invalid": "wrote replies that are no actions",
-    "died": "died before it was done",
-    "loop": "did the same over and over without effect",
-    "never_tried": "never tried the decisive action",
-    "no_effect": "tried the decisive action where it has no effect",
-    "slow": "was on the way when the turns ran out",
+LOOP = 5  # the same action on the same observation so often is a loop
+INVALID = 0.3  # share of invalid actions from which they are the reason
+WISHES = 6  # events wished for at most
+PLENTY = 40.0  # skills of a kind from which more of them matter half as much
+EVIDENCE = 3  # episodes cited for each skill
+
+REASONS = {
+    "never_tried": "he never did what brings it about",
+    "lacked": "he tried without what it takes",
+    "loop": "he repeated himself",
+    "died": "he died",
+    "invalid": "he named actions that do not exist",
+    "out_of_turns": "he ran out of turns",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Alice's judgement of one validation episode; `failure` is a key of FAILURES, or empty."""
+    """What Alice says of one trial: whether it succeeded, why not, and a word of detail."""
 
     episode: str
     target: str
-    done: bool
-    failure: str
-    rationale: str
+    success: bool
+    reason: str = ""
+    detail: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return the verdict as plain data."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class SkillReport:
-    """How Bob did on one skill, with the ids of episodes that show its typical failure."""
-
-    tried: int
-    succeeded: int
-    failure: str = ""
-    evidence: tuple[str, ...] = ()
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What Alice says after a round: per skill, what to explore next with weights, and prose."""
+    """What Alice says after a round: per skill, what to explore, and in words.
+
+    `skills` has for each event tried, succeeded, failure (the most frequent reason, "" for none)
+    and evidence (episode ids); `explore` the weights of events to go for.
+    """
 
     round: str
-    skills: Mapping[str, SkillReport] = field(default_factory=dict)
+    skills: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     explore: Mapping[str, float] = field(default_factory=dict)
     prose: str = ""
 
     @classmethod
     def empty(cls, round_id: str) -> Feedback:
-        """Return the feedback before anything was evaluated: no wishes."""
-        return cls(round_id, prose=f"# Feedback on {round_id}\n\nNothing was tried yet.\n")
+        """Return the feedback of a round in which nothing was looked at: no wishes."""
+        return cls(round_id, prose=f"# Feedback after {round_id}\n\nNothing was tried yet.\n")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the structured part as plain data."""
-        skills = {name: asdict(report) for name, report in sorted(self.skills.items())}
-        return {"round": self.round, "skills": skills, "explore": dict(self.explore)}
+        """Return the feedback as plain data."""
+        return {
+            "round": self.round,
+            "skills": {name: dict(row) for name, row in self.skills.items()},
+            "explore": dict(self.explore),
+            "prose": self.prose,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Feedback:
+        """Rebuild a feedback; raises KeyError on another shape."""
+        return cls(data["round"], data["skills"], data["explore"], data["prose"])
 
     def save(self, folder: Path) -> None:
-        """Write `feedback.json` and `feedback.md`."""
-        write_text(folder / "feedback.json", json.dumps(self.to_json(), indent=1) + "\n")
+        """Write `feedback.json`, and its prose as `feedback.md` too."""
+        text = json.dumps(self.to_json(), indent=1, ensure_ascii=False)
+        write_text(folder / "feedback.json", text + "\n")
         write_text(folder / "feedback.md", self.prose)
 
     @classmethod
@@ -89,13 +100,10 @@ class Feedback:
         """Read feedback; raises DamagedData, naming the file, for anything else."""
         path = folder / "feedback.json"
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            return cls(
-                data["round"],
-                {name: SkillReport(**report) for name, report in data["skills"].items()},
-                {str(name): float(weight) for name, weight in data["explore"].items()},
-                (folder / "feedback.md").read_text(encoding="utf-8"),
-            )
+            found = cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+            if not all(isinstance(weight, int | float) for weight in found.explore.values()):
+                raise TypeError("a weight is not a number")
+            return found
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedData(
                 f"{path} does not hold feedback ({type(error).__name__}: {error}). "
@@ -104,140 +112,203 @@ class Feedback:
 
 
 def judge(episodes: Sequence[Episode], knowledge: Knowledge) -> list[Verdict]:
-    """Return a verdict on each episode that had a target, in order."""
-    return [_verdict(e, knowledge) for e in episodes if e.meta.get("target")]
+    """Return a verdict for each trial, an episode whose meta names a target, in order."""
+    return [_judge(e, e.meta["target"], knowledge) for e in episodes if e.meta.get("target")]
 
 
-def _verdict(episode: Episode, knowledge: Knowledge) -> Verdict:
-    target = episode.meta["target"]
+def _judge(episode: Episode, target: str, knowledge: Knowledge) -> Verdict:
     if episode.outcome is Outcome.SUCCESS:
-        said = f"{words.goal(target)}: done in {len(episode.turns)} turns"
-        return Verdict(episode.id, target, True, "", said)
-    failure = _failure(episode, _decisive(target, knowledge))
-    last = episode.turns[-1] if episode.turns else None
-    said = f"{FAILURES[failure]}; last of {len(episode.turns)} turns: {_quoted(last)}"
-    return Verdict(episode.id, target, False, failure, said)
-
-
-def _decisive(target: str, knowledge: Knowledge) -> str:
-    """Return the action that she knows to bring an event about, "" where she knows none."""
-    makers = knowledge.makers(target)
-    if not makers:
-        return ""
-    return "do" if makers[0].startswith("use ") else makers[0]
-
-
-def _failure(episode: Episode, decisive: str) -> str:
+        return Verdict(episode.id, target, True)
     turns = episode.turns
-    if sum("invalid_action" in turn.tags for turn in turns) > len(turns) / 4:
-        return "invalid"
+    if turns and sum("invalid_action" in t.tags for t in turns) > INVALID * len(turns):
+        first = next(t for t in turns if "invalid_action" in t.tags)
+        return Verdict(episode.id, target, False, "invalid", f"such as {_quote(first.action)}")
     if episode.outcome is Outcome.FAILURE:
-        return "died"
-    tries = [turn for turn in turns if turn.action == decisive]
-    if decisive and not tries:
-        return "never_tried"
-    again = len(turns) - len({(turn.observation, turn.action) for turn in turns})
-    if again > LOOP * len(turns):
-        return "loop"
-    return "no_effect" if tries else "slow"
+        return Verdict(episode.id, target, False, "died", f"after {len(turns)} turns")
+    makers = knowledge.makers(target)
+    if makers:
+        tries = [t for t in turns if any(_tries(t, maker) for maker in makers)]
+        if not tries:
+            return Verdict(episode.id, target, False, *_untried(turns))
+        if missing := _missing(tries, knowledge.intents[makers[0]]):
+            return Verdict(episode.id, target, False, "lacked", "no " + " and no ".join(missing))
+    if detail := _loop(turns):
+        return Verdict(episode.id, target, False, "loop", detail)
+    return Verdict(episode.id, target, False, "out_of_turns", f"after {len(turns)}")
 
 
-def _quoted(turn: Any) -> str:
-    if turn is None:
-        return "none"
-    thought = " ".join(str(turn.thought).split())[:60]
-    action = " ".join(str(turn.action).split())[:40]
-    return json.dumps(f"{thought} -> {action}" if thought else action, ensure_ascii=True)
+def _tries(turn: Turn, intent: str) -> bool:
+    """Say whether a turn carries out an intent: its action, or a press on its thing."""
+    if not intent.startswith(USE):
+        return turn.action == intent
+    return turn.action == PRESS and _faced(turn.observation) == intent[len(USE) :]
+
+
+def _faced(observation: str) -> str:
+    """Return the faced thing by the text, as either format of Crafter says it, "" if neither."""
+    found = re.search(r"^(?:front|You face) (\w+)", observation, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def _untried(turns: Sequence[Turn]) -> tuple[str, str]:
+    """Return "never_tried", with what Bob did most instead."""
+    if not turns:
+        return "never_tried", ""
+    action, times = Counter(turn.action for turn in turns).most_common(1)[0]
+    return "never_tried", f"{_quote(action)} on {times} of {len(turns)} turns"
+
+
+def _missing(tries: Sequence[Turn], affordance: Affordance) -> list[str]:
+    """Return what a success needs and the text of no try names."""
+    needs = [n.removeprefix(NEAR) for n in affordance.required() if not n.startswith(LOW)]
+    return [
+        need for need in needs if not any(re.search(rf"\b{need}\b", t.observation) for t in tries)
+    ]
+
+
+def _loop(turns: Sequence[Turn]) -> str:
+    pairs = Counter((turn.observation, turn.action) for turn in turns)
+    if not pairs:
+        return ""
+    (_, action), times = pairs.most_common(1)[0]
+    return f"{_quote(action)} {times} times on one observation" if times >= LOOP else ""
+
+
+def _quote(text: str) -> str:
+    """Return untrusted text short, on one line, and harmless in Markdown."""
+    short = " ".join(text.split())
+    short = short if len(short) <= 40 else short[:37] + "..."
+    return "`" + re.sub(r"[`<>|\\\x00-\x1f]", "?", short) + "`" if short else "`(nothing)`"
 
 
 def write_feedback(
     round_id: str,
     episodes: Sequence[Episode],
-    verdicts: Sequence[Verdict],
     knowledge: Knowledge,
-    known: Mapping[str, int],
+    skill_counts: Mapping[str, int],
 ) -> Feedback:
-    """Return the feedback on a round.
+    """Return the feedback on the validation episodes of a round.
 
-    `known` counts the skills in hand by name. A weight is the higher the more often Bob failed and
-    the fewer examples there are, and is given only where she knows of a way.
+    `skill_counts` is how many skills of each kind Bob has been trained on so far.
     """
-    skills = {name: _report(name, verdicts) for name in sorted({v.target for v in verdicts})}
-    wanted = {
-        name: (1 - report.succeeded / report.tried) / (1 + known.get(name, 0)) ** 0.5
-        for name, report in skills.items()
-        if knowledge.makers(name)
-    }
-    total = sum(wanted.values())
-    explore = {
-        name: round(PULL * weight / total, 4)
-        for name, weight in sorted(wanted.items(), key=lambda item: (-item[1], item[0]))
-        if total > 0 and weight / total >= 0.01
-    }
+    verdicts = judge(episodes, knowledge)
+    rows: dict[str, dict[str, Any]] = {}
+    for target in sorted({v.target for v in verdicts}):
+        rows[target] = _row([v for v in verdicts if v.target == target])
+    explore = _wishes(rows, knowledge, skill_counts)
     free = [e for e in episodes if not e.meta.get("target")]
-    prose = _prose(round_id, skills, explore, free, verdicts, known)
-    return Feedback(round_id, skills, explore, prose)
+    prose = _prose(round_id, rows, verdicts, explore, skill_counts, knowledge, free)
+    return Feedback(round_id, rows, explore, prose)
 
 
-def _report(name: str, verdicts: Sequence[Verdict]) -> SkillReport:
-    mine = [v for v in verdicts if v.target == name]
-    failed = Counter(v.failure for v in mine if not v.done)
-    typical = min(failed, key=lambda kind: (-failed[kind], kind), default="")
-    shown = tuple(v.episode for v in mine if typical and v.failure == typical)
-    return SkillReport(len(mine), sum(v.done for v in mine), typical, shown[:CITED])
+def _row(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    failed = [v for v in verdicts if not v.success]
+    reasons = Counter(v.reason for v in failed)
+    failure = min(reasons, key=lambda reason: (-reasons[reason], reason)) if reasons else ""
+    cited = [v.episode for v in failed if v.reason == failure] or [v.episode for v in verdicts]
+    return {
+        "tried": len(verdicts),
+        "succeeded": len(verdicts) - len(failed),
+        "failure": failure,
+        "evidence": cited[:EVIDENCE],
+    }
+
+
+def _wishes(
+    rows: Mapping[str, Mapping[str, Any]], knowledge: Knowledge, skill_counts: Mapping[str, int]
+) -> dict[str, float]:
+    """Weigh what to explore: where Bob fails, data are few, and Alice can or might get there.
+
+    An event Alice never saw counts as reachable too: it is one step beyond what she knows.
+    """
+    weights = {}
+    for name, row in rows.items():
+        lack = 1.0 - row["succeeded"] / row["tried"]
+        scarce = PLENTY / (PLENTY + skill_counts.get(name, 0))
+        weights[name] = lack * scarce
+    best = sorted(weights.items(), key=lambda item: (-item[1], item[0]))[:WISHES]
+    total = sum(weight for _, weight in best)
+    return {name: round(w / total, 4) for name, w in sorted(best) if w > 0} if total else {}
 
 
 def _prose(
     round_id: str,
-    skills: Mapping[str, SkillReport],
-    explore: Mapping[str, float],
-    free: Sequence[Episode],
+    rows: Mapping[str, Mapping[str, Any]],
     verdicts: Sequence[Verdict],
-    known: Mapping[str, int],
+    explore: Mapping[str, float],
+    skill_counts: Mapping[str, int],
+    knowledge: Knowledge,
+    free: Sequence[Episode],
 ) -> str:
-    """Return what a person would read, in Markdown."""
-    done = sum(report.succeeded for report in skills.values())
-    tried = sum(report.tried for report in skills.values())
-    lines = [f"# Feedback on {round_id}", ""]
-    lines += [f"On validation worlds Bob did {done} of {tried} trials. " + _open(free), ""]
-    sure = [n for n, r in skills.items() if r.succeeded >= 0.8 * r.tried]
-    if sure:
-        lines += [f"He can be relied on to {_listed([words.goal(n) for n in sure])}.", ""]
+    """Write the feedback as a person would read it, in Markdown."""
+    parts = [f"# Feedback after {round_id}", _overview(rows, free)]
+    mastered = [n for n, row in rows.items() if row["succeeded"] == row["tried"]]
+    if mastered:
+        parts.append(f"Bob always managed to {_list([goal(n) for n in mastered])}.")
     weak = sorted(
-        (n for n, r in skills.items() if r.succeeded < 0.8 * r.tried),
-        key=lambda n: (skills[n].succeeded / skills[n].tried, n),
+        (n for n in rows if n not in mastered),
+        key=lambda n: (rows[n]["succeeded"] / rows[n]["tried"], n),
     )
     if weak:
-        lines += ["## Where he fails", ""]
-    for name in weak:
-        report = skills[name]
-        cited = ", ".join(f"`{episode}`" for episode in report.evidence)
-        lines.append(
-            f"- **{words.goal(name)}**, {report.succeeded} of {report.tried}: most often he "
-            f"{FAILURES[report.failure]} ({cited}). Examples so far: {known.get(name, 0)}."
+        lines = [_weakness(name, rows[name], verdicts, skill_counts) for name in weak]
+        parts.append("## Where he fails\n\n" + "\n".join(lines))
+    if explore:
+        lines = [
+            _plan(name, weight, knowledge)
+            for name, weight in sorted(explore.items(), key=lambda item: (-item[1], item[0]))
+        ]
+        parts.append("## What I shall explore next\n\n" + "\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _overview(rows: Mapping[str, Mapping[str, Any]], free: Sequence[Episode]) -> str:
+    tried = sum(row["tried"] for row in rows.values())
+    done = sum(row["succeeded"] for row in rows.values())
+    text = f"Bob tried {len(rows)} skills {tried} times and succeeded {done} times."
+    if free:
+        kinds = sum(len(e.summary.get("events", {})) for e in free) / len(free)
+        turns = sum(len(e.turns) for e in free) / len(free)
+        text += (
+            f" Left to himself in {len(free)} worlds, he achieved {kinds:.1f} different things "
+            f"in {turns:.0f} turns on average."
         )
-    lines += ["", "## What to explore next", ""]
-    if not explore:
-        lines.append("Nothing in particular: explore freely.")
-    for name, weight in list(explore.items())[:6]:
-        share = weight / (1 + PULL)
-        lines.append(f"- {words.goal(name)}, in about {share:.0%} of the episodes")
-    return "\n".join(lines) + "\n"
+    return text
 
 
-def _open(free: Sequence[Episode]) -> str:
-    if not free:
-        return "There was no open play."
-    made = sum(len(e.summary["events"]) for e in free) / len(free)
-    turns = sum(len(e.turns) for e in free) / len(free)
-    died = sum(e.outcome is Outcome.FAILURE for e in free)
-    best = max(free, key=lambda e: (len(e.summary["events"]), e.id))
+def _weakness(
+    name: str,
+    row: Mapping[str, Any],
+    verdicts: Sequence[Verdict],
+    skill_counts: Mapping[str, int],
+) -> str:
+    detail = next(v.detail for v in verdicts if v.episode == row["evidence"][0])
+    detail = f" ({detail})" if detail else ""
+    count = skill_counts.get(name, 0)
     return (
-        f"In open play he made {made:.1f} achievements and lasted {turns:.0f} turns on average; "
-        f"{died} of {len(free)} episodes ended in death. The best was `{best.id}` with "
-        f"{len(best.summary['events'])}."
+        f"- **{goal(name)}**: {row['succeeded']} of {row['tried']}; mostly "
+        f"{REASONS[row['failure']]}{detail}, as in {', '.join(row['evidence'])}. "
+        f"He has been shown it {count} time{'s' * (count != 1)}."
     )
 
 
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+def _plan(name: str, weight: float, knowledge: Knowledge) -> str:
+    share = knowledge.events.get(name, 0) / max(1, knowledge.episodes)
+    if not knowledge.events.get(name):
+        known = "I have never done it; I shall try what I have not tried where I have not been"
+    else:
+        needs = [n.removeprefix(NEAR) for n in _needs(name, knowledge)]
+        known = f"I do it in {share:.0%} of my episodes"
+        known += f"; it seems to take {_list(needs)}" if needs else ""
+    return f"- {goal(name)} ({weight:.0%}): {known}."
+
+
+def _needs(name: str, knowledge: Knowledge) -> list[str]:
+    makers = knowledge.makers(name)
+    required = knowledge.intents[makers[0]].required() if makers else {}
+    return sorted(n for n in required if not n.startswith(LOW))
+
+
+def _list(names: Sequence[str]) -> str:
+    """Return names as English lists them."""
+    names = [name.replace("_", " ") for name in names]
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from alicebob.alice.knowledge import LOW, NEAR, Affordance, Change, Knowledge
 from alicebob.alice import shelter
+from alicebob.alice.knowledge import LOW, NEAR, Affordance, Change, Knowledge
 from alicebob.alice.planner import USE, Planner, Step
 from alicebob.alice.worldmap import FAR, STEPS, WorldMap
 from alicebob.policies import Live, Reply
@@ -118,6 +118,7 @@ class _Mind:
         self.seen: set[str] = set()
         self.counts = np.zeros((2, 64), np.int64)
         self.stuck = 0
+        self.neighbours: set[str] = set()
         self.shelter: shelter.Shelter | None = None
         self.steps = 0
 
@@ -220,14 +221,19 @@ class _Mind:
         drop = last["inventory"][LIFE] - self.info["inventory"][LIFE]
         want = any(self.info["inventory"][v] == 0 for v in self.vitals if v != LIFE)
         hurt = drop > (1 if want else 0)
-        x, y = self.info["position"]
-        close = {self.map.at(x + dx, y + dy) for dx, dy in STEPS}
+        close = self.neighbours | self._beside()
+        self.neighbours = self._beside()
         for name in sorted(close):
             if name in SELF or not self.model.thing(name).moves:
                 continue
             for knowledge in self._both():
                 knowledge.thing(name).near += 1
                 knowledge.thing(name).hurt += hurt
+
+    def _beside(self) -> set[str]:
+        """Return the things next to her, straight on four sides."""
+        x, y = self.map.position
+        return {self.map.at(x + dx, y + dy) for dx, dy in STEPS}
 
     def _rested(self, last: Mapping[str, Any]) -> None:
         """Count the steps asleep and the life lost in them, apart for open and closed places."""
@@ -459,7 +465,7 @@ class _Mind:
         situation = self._situation(acting=True)
         situation = {n: a for n, a in situation.items() if not n.startswith(LOW)}
         signature = (self.front, *sorted(situation.items()))
-        if (signature, "all") in self.tried:
+        if (signature, "all") in self.tried or self.model.thing(self.front).moves:
             return None
         for action in self.actions:
             if action in MOVES or action in (PRESS, IDLE):
@@ -558,18 +564,24 @@ class _Mind:
         return known is not None and known.worked > 0 and known.presses > 3 * known.worked
 
     def _wall(self) -> tuple[str, str, int] | None:
-        """Return an action that makes a wall she can open again, what it uses, and how much."""
+        """Return an action that makes a wall she can open again, what it uses, and how much.
+
+        Of several, the one whose wall she has opened most often.
+        """
+        best, opened = None, 0
         for name, known in sorted(self.model.intents.items()):
             if name.startswith(USE) or not known.worked or len(known.uses or {}) != 1:
                 continue
             for made in known.makes:
-                thing = self.model.thing(made)
-                opens = self.model.intents.get(USE + made)
-                if not thing.entered and not thing.moves and opens and opens.worked:
-                    if any(self.model.thing(left).entered for left in opens.makes):
-                        item, amount = next(iter((known.uses or {}).items()))
-                        return name, item, amount
-        return None
+                use = self.model.intents.get(USE + made)
+                ways = sum(n for left, n in use.makes.items() if self._open(left)) if use else 0
+                if ways > opened and not self._open(made) and not self.model.thing(made).moves:
+                    item, amount = next(iter((known.uses or {}).items()))
+                    best, opened = (name, item, amount), ways
+        return best
+
+    def _open(self, name: str) -> bool:
+        return self.model.thing(name).entered > 0
 
     def _refuge(self, planner: Planner) -> Step | None:
         """Return the plan for a closed place to rest in: walls first, if they are lacking."""
@@ -612,7 +624,7 @@ class _Mind:
         for name, affordance in sorted(self.model.intents.items()):
             for gain in affordance.gains:
                 if gain not in self.vitals:
-                    wanted[gain] = self._bag(gain) if name.startswith(USE) else 1
+                    wanted[gain] = self._bag(gain, name) if name.startswith(USE) else 1
             for need in affordance.need or {}:
                 if need.startswith(NEAR):
                     stations.add(need[len(NEAR) :])
@@ -629,10 +641,11 @@ class _Mind:
             else:
                 yield 1.2, planner.gather(wanted, near, action)
 
-    def _bag(self, item: str) -> int:
+    def _bag(self, item: str, producer: str) -> int:
         """Return how many of an item this episode means to hold for what it will try."""
         if item not in self.bag:
-            self.bag[item] = min(6, int(self.draw.geometric(0.6)))
+            effort = self.model.intents[producer].effort
+            self.bag[item] = 1 if effort > 3 else min(6, int(self.draw.geometric(0.6)))
         return self.bag[item]
 
     # --- carrying it out --------------------------------------------------------------------
