@@ -1,23 +1,38 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup test check clean
+.PHONY: help setup rounds ui test check clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/ -/'
 
 setup: $(VENV)/.ready  ## create the virtual environment and install the project
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	pip install -q -c constraints.txt -e ".[dev]"
 	touch $@
 
+rounds: setup  ## run the rounds of params.yaml, or go on with them, and show the result
+	dvc repro
+	alicebob sync
+	alicebob round list
+
+ui: setup  ## open the MLflow UI on http://127.0.0.1:5000
+	alicebob sync
+	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --port $${PORT:-5000}
+
 test: setup  ## set up and run the tests
-	$(BIN)/pytest
+	pytest -n 2
 
 check: setup  ## lint, format and types
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	ruff check .
+	ruff format --check .
+	mypy
 
-clean:  ## remove the virtual environment
-	rm -rf $(VENV)
+clean:  ## remove the virtual environment and the work folders
+	rm -rf $(VENV) .work

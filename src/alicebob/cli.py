@@ -6,6 +6,7 @@ Invariant: an AliceBobError leaves as one sentence and its exit code, never as a
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ import click
 
 from alicebob.errors import AliceBobError
 
-__all__ = ["main"]
+__all__ = ["main", "run_command"]
 
 
 class _Group(click.Group):
@@ -24,6 +25,15 @@ class _Group(click.Group):
         except AliceBobError as error:
             click.echo(f"Error: {error}", err=True)
             ctx.exit(error.exit_code)
+
+
+def run_command(command: click.Command) -> None:
+    """Run a command as a program: an AliceBobError leaves as one sentence and its exit code."""
+    try:
+        command()
+    except AliceBobError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)
 
 
 @click.group(cls=_Group)
@@ -98,3 +108,64 @@ def play(spec: str, settings: tuple[str, ...], seed: int) -> None:
         text, reward, terminated, truncated, _ = world.step(action)
         total, over = total + reward, terminated or truncated
     click.echo(f"{text}\n\nReward: {total:.1f}" if over else f"Reward: {total:.1f}")
+
+
+@env.command()
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("spec")
+def suite(spec: str, settings: tuple[str, ...]) -> None:
+    """List the trials of SPEC: what Bob is tried on, and what each trial grants."""
+    from alicebob.envs import make
+
+    world: Any = make(spec, **_settings(settings))
+    if not hasattr(world, "suite"):
+        raise AliceBobError(f"{spec} has no suite of trials.")
+    for trial in world.suite():
+        granted = json.dumps(dict(trial.options))
+        click.echo(f"{trial.name}\t{trial.instruction}\t{trial.max_turns} turns\t{granted}")
+
+
+@main.command()
+def sync() -> None:
+    """Make MLflow agree with the files: every round, its metrics, parameters and feedback."""
+    from alicebob.tracking import sync as bring
+
+    click.echo(f"MLflow: {bring()} rounds brought up to date.", err=True)
+
+
+@main.group("round")
+def round_() -> None:
+    """Add, list and compare rounds."""
+
+
+@round_.command("list")
+def list_rounds() -> None:
+    """List the rounds with their parents and main figures."""
+    from alicebob.rounds import table
+
+    click.echo(table())
+
+
+@round_.command("add")
+@click.option("--from", "parent", default=None, help="Parent; by default the newest round.")
+@click.argument("words", nargs=-1, metavar="[ID] [KEY=VALUE]...")
+def add_round(parent: str | None, words: tuple[str, ...]) -> None:
+    """Append a round to params.yaml, with what it changes, e.g. train.learning_rate=0.001."""
+    from alicebob.rounds import add
+
+    names = [word for word in words if "=" not in word]
+    if len(names) > 1:
+        raise click.UsageError(f"Give at most one id, not {' and '.join(names)}.")
+    changes = _settings(tuple(word for word in words if "=" in word))
+    added = add(names[0] if names else None, parent, changes)
+    click.echo(f"Added {added} to params.yaml; 'dvc repro' runs it.", err=True)
+
+
+@round_.command("diff")
+@click.argument("first")
+@click.argument("second")
+def diff_rounds(first: str, second: str) -> None:
+    """Compare parameters and figures of two rounds."""
+    from alicebob.rounds import difference
+
+    click.echo(difference(first, second))

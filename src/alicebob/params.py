@@ -134,7 +134,7 @@ class Evaluate(_Block):
 class Feedback(_Block):
     """How far the next exploration follows what Alice saw."""
 
-    strength: Annotated[float, Field(ge=0, le=1)]
+    strength: Annotated[float, Field(ge=0)]
 
 
 class Params(_Block):

@@ -193,14 +193,18 @@ def skills(context: Context) -> None:
         open_play_share=params.skills.open_play_share,
         max_turns=params.skills.max_turns,
     )
-    bar = tqdm(total=len(episodes), desc="replay", unit="episode", mininterval=1)
+    bar = tqdm(total=len({s.episode for s in found}), desc="replay", unit="episode", mininterval=1)
+
+    def replayed(_: str) -> None:
+        bar.update()
+
     kept, dropped = check(
         found,
         episodes,
         params.env.spec,
         params.env.settings,
         workers=workers(),
-        done=lambda _: bar.update(),
+        done=replayed,
     )
     bar.close()
     folder = context.write("skills")
@@ -208,7 +212,7 @@ def skills(context: Context) -> None:
     for shard in sorted(context.inherited("skills").glob("*.parquet")):
         (folder / shard.name).write_bytes(shard.read_bytes())
     dataset.write_skills(folder / f"{context.round}.parquet", kept)
-    report = {
+    report: dict[str, Any] = {
         "cut": len(found),
         "kept": len(kept),
         "dropped": dropped,
@@ -377,7 +381,7 @@ def feedback(context: Context) -> None:
     knowledge = Knowledge.load(context.read("episodes") / "knowledge.json")
     known = dataset.counts(dataset.read_skills(context.read("skills")))
     verdicts = judge(episodes, knowledge)
-    written = write_feedback(context.round, episodes, verdicts, knowledge, known)
+    written = write_feedback(context.round, episodes, knowledge, known)
     folder = context.write("feedback")
     folder.mkdir()
     written.save(folder)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alicebob.errors import AliceBobError
+from alicebob.errors import AliceBobError, UnknownName, UsageError
 from alicebob.params import ROOT_ROUND, Params, load_params, read_yaml, tree
 from alicebob.work import Folder, content_hash, die_with_dvc, publish, write_text
 
@@ -240,3 +240,112 @@ def write_plots(path: Path = Path("plots/rounds.csv")) -> None:
             flat = flat_metrics(json.loads(file.read_text(encoding="utf-8")))
             lines.append(",".join([round_id, *(str(flat.get(n, "")) for n in PLOTTED.values())]))
     write_text(path, "\n".join(lines) + "\n")
+
+
+def table() -> str:
+    """Return the rounds as a table: parent, Bob's figures on test worlds, Alice's own progress."""
+    head = ["round", "parent", "skills", "progress", "score", "achievements", "Alice"]
+    names = ("skills_success", "open_play_progress", "open_play_score", "open_play_achievements")
+    rows = [head]
+    rounds = tree(read_yaml())
+    for round_id in (ROOT_ROUND, *rounds):
+        file = place("metrics", round_id)
+        flat = {}
+        if file.exists():
+            flat = flat_metrics(json.loads(file.read_text(encoding="utf-8")))
+        cells = [_interval(flat, PLOTTED[name]) for name in names]
+        alice = flat.get(PLOTTED["alice_progress"])
+        shown = "-" if alice is None else f"{alice:.3f}"
+        parent = rounds[round_id]["prev"] if round_id in rounds else "-"
+        rows.append([round_id, str(parent), *cells, shown])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _interval(flat: Mapping[str, float], name: str) -> str:
+    if name not in flat:
+        return "-"
+    half = (flat[f"{name}.high"] - flat[f"{name}.low"]) / 2
+    return f"{flat[name]:.3f} ±{half:.3f}"
+
+
+def add(round_id: str | None, parent: str | None, changes: Mapping[str, Any]) -> str:
+    """Append a round to params.yaml, keeping its comments, and return its id.
+
+    `changes` has dotted names, e.g. `train.epochs`. The parent is by default the newest round.
+    Raises UsageError for an id that is taken, UnknownName for a parent or a parameter that is not
+    there; the file is then as it was.
+    """
+    from io import StringIO
+
+    from ruamel.yaml import YAML
+    from ruamel.yaml.comments import CommentedMap
+
+    rounds = tree(read_yaml())
+    parent = parent or next(reversed(rounds), ROOT_ROUND)
+    if parent != ROOT_ROUND and parent not in rounds:
+        raise UnknownName("round", parent, [ROOT_ROUND, *rounds], "params.yaml")
+    if round_id is None:
+        taken = [int(name[1:]) for name in rounds if name[0] == "r" and name[1:].isdigit()]
+        round_id = f"r{max(taken, default=0) + 1:03d}"
+    if round_id in rounds:
+        raise UsageError(f"Round {round_id} is in params.yaml already; choose another id.")
+    item = CommentedMap({"prev": parent})
+    for name, value in changes.items():
+        block, _, key = name.partition(".")
+        if key:
+            item.setdefault(block, CommentedMap())[key] = value
+        else:
+            item[block] = value
+    item.fa.set_flow_style()
+    path = Path("params.yaml")
+    before = path.read_text(encoding="utf-8")
+    yaml = YAML()
+    yaml.width = 4096
+    yaml.preserve_quotes = True
+    data = yaml.load(before)
+    if not data.get("rounds"):
+        data["rounds"] = CommentedMap()
+    data["rounds"][round_id] = item
+    text = StringIO()
+    yaml.dump(data, text)
+    write_text(path, text.getvalue())
+    try:
+        load_params(round_id)
+    except AliceBobError:
+        write_text(path, before)
+        raise
+    return round_id
+
+
+def difference(first: str, second: str) -> str:
+    """Return the parameters and figures in which two rounds differ, as a table."""
+    lines = [f"{'':48}{first:>14}{second:>14}"]
+    one, two = (flatten(load_params(r).model_dump(mode="json")) for r in (first, second))
+    lines += [f"{n:48}{one[n]!s:>14}{two[n]!s:>14}" for n in one if one[n] != two.get(n)]
+    found = []
+    for round_id in (first, second):
+        file = place("metrics", round_id)
+        if not file.exists():
+            raise UsageError(f"{file} is missing; run 'dvc repro evaluate@{round_id}' first.")
+        found.append(flat_metrics(json.loads(file.read_text(encoding="utf-8"))))
+    for name in sorted(found[0].keys() | found[1].keys()):
+        a, b = found[0].get(name), found[1].get(name)
+        if a != b and not name.endswith((".low", ".high")):
+            shown = ["-" if value is None else f"{value:.4g}" for value in (a, b)]
+            lines.append(f"{name:48}{shown[0]:>14}{shown[1]:>14}")
+    return "\n".join(lines)
+
+
+def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested mappings under dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in data.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat

@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from alicebob.params import ROOT_ROUND, load_params, read_yaml, tree
-from alicebob.rounds import PLACES, ancestors, flat_metrics, place
+from alicebob.rounds import PLACES, ancestors, flat_metrics, flatten, place
 
 __all__ = ["live", "sync"]
 
@@ -239,7 +239,7 @@ def _params(index: _Index, run: str, round_id: str) -> None:
     """Log the round's merged parameters; those of an earlier run of the round are replaced."""
     from mlflow.entities import Param, RunTag
 
-    flat = _flatten(load_params(round_id).model_dump(mode="json"))
+    flat = flatten(load_params(round_id).model_dump(mode="json"))
     known = index.client.get_run(run).data.params
     new = [Param(name, str(value)) for name, value in flat.items() if name not in known]
     # MLflow never changes a parameter once logged: what differs now goes into a tag beside it.
@@ -249,16 +249,6 @@ def _params(index: _Index, run: str, round_id: str) -> None:
         if name in known and known[name] != str(value)
     ]
     index.client.log_batch(run, params=new, tags=moved)
-
-
-def _flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in data.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
 
 
 def _inputs(index: _Index, run: str, round_id: str, entries: Mapping[str, Any]) -> None:

@@ -68,7 +68,7 @@ def _watch(process: Any) -> None:
 
 
 def content_hash(*paths: Path) -> str:
-    """Return a hash of the names and contents of files and folders; a missing one counts as such."""
+    """Return a hash of the names and contents of files and folders; what is missing counts."""
     digest = hashlib.sha256()
     for path in paths:
         members = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
@@ -136,7 +136,7 @@ class Folder:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def ready(self, key: Mapping[str, Any], wait: float = 60.0) -> None:
-        """Wait until the main process has opened the folder under this key (other ranks call it)."""
+        """Wait until the main process has opened the folder under this key."""
         text, give_up = json.dumps(key, sort_keys=True), time.monotonic() + wait
         marker = self.path / "KEY"
         while not marker.exists() or marker.read_text(encoding="utf-8") != text:

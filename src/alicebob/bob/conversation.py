@@ -45,8 +45,8 @@ def window_start(start: int, lengths: Sequence[int], head: int, context: int) ->
     """Return the first turn to keep, so that the next decision fits into the context.
 
     `lengths[i]` are the tokens of turn i (for the last one, what it may grow to), `head` those of
-    the instruction. While all from `start` on fit, nothing changes; else the oldest turns go until a
-    third of the context is filled, but the last turn stays. Raises UsageError where it alone does
+    the instruction. While all from `start` on fit, nothing changes; else the oldest turns go until
+    a third of the context is filled, but the last turn stays. Raises UsageError where it alone does
     not fit.
     """
     used = head + sum(lengths[start:])
@@ -57,7 +57,8 @@ def window_start(start: int, lengths: Sequence[int], head: int, context: int) ->
         start += 1
     if used > context:
         raise UsageError(
-            f"A prompt of {used} tokens does not fit into a context of {context}. Raise bob.context, "
+            f"A prompt of {used} tokens does not fit into a context of {context}. Raise "
+            "bob.context, "
             "or choose a shorter observation format."
         )
     return start
@@ -112,8 +113,8 @@ class Conversation:
         if self.preamble == "brief":
             return f"{instruction.strip()}\n"
         return (
-            f"{instruction.strip()}\n\nAt every turn, answer with one line 'Thought: ' that says what "
-            "you are about, and one line 'Action: ' with one of these actions: "
+            f"{instruction.strip()}\n\nAt every turn, answer with one line 'Thought: ' that says "
+            "what you are about, and one line 'Action: ' with one of these actions: "
             f"{', '.join(self.actions)}.\n\n"
         )
 
@@ -130,8 +131,8 @@ class Conversation:
         found = re.fullmatch(f"(.*){'(.*)'.join(_MARKS)}.*", text, re.DOTALL)
         if not found or found.group(2) != found.group(4) or not prompt.endswith(found.group(2)):
             raise UsageError(
-                "The chat template of bob.model rewrites earlier turns, so prompts cannot grow turn "
-                "by turn. Give the tokenizer a template that renders every turn alike."
+                "The chat template of bob.model rewrites earlier turns, so prompts cannot grow "
+                "turn by turn. Give the tokenizer a template that renders every turn alike."
             )
         return found.group(1), found.group(2), found.group(3)
 

@@ -35,7 +35,7 @@ class Row:
 class Pack:
     """Rows side by side in a fixed length; positions begin anew with each row.
 
-    `labels` hold the id of the same place, or IGNORED; the model's shift by one is done in the loss.
+    `labels` hold the id of the same place, or IGNORED; the shift by one is done in the loss.
     """
 
     input_ids: list[int]
@@ -107,8 +107,8 @@ def balanced(
 ) -> list[Row]:
     """Choose rows of named groups up to a budget of tokens, so that rare kinds are not drowned.
 
-    `shares` gives groups a fixed share of the budget; the others divide the rest, each by the square
-    root of its tokens. No row is taken more than `repeat` times.
+    `shares` gives groups a fixed share of the budget; the others divide the rest, each by the
+    square root of its tokens. No row is taken more than `repeat` times.
     """
     groups = {name: rows for name, rows in sorted(groups.items()) if rows}
     tokens = {name: sum(len(row.ids) for row in rows) for name, rows in groups.items()}
@@ -146,8 +146,8 @@ def pack(rows: Iterable[Row], length: int, padding: int) -> list[Pack]:
         size = len(row.ids)
         if size > length:
             raise UsageError(
-                f"A row of {size} tokens does not fit into packs of {length}; raise train.pack_tokens "
-                "to at least bob.context."
+                f"A row of {size} tokens does not fit into packs of {length}; raise "
+                "train.pack_tokens to at least bob.context."
             )
         free = min((space for space in room if space >= size and room[space]), default=None)
         if free is None:

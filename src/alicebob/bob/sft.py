@@ -47,8 +47,8 @@ def load_base(name: str, dtype: str = "float32") -> tuple[Any, Any]:
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise UsageError(
-            f"bob.model {name!r} cannot be loaded ({reason}). Give a model directory, a hub id that "
-            "can be reached, or run 'dvc repro base' for the tiny one."
+            f"bob.model {name!r} cannot be loaded ({reason}). Give a model directory, a hub id "
+            "that can be reached, or run 'dvc repro base' for the tiny one."
         ) from error
     return model, tokenizer
 
@@ -91,15 +91,15 @@ def load_adapter(model: Any, folder: Path, trainable: bool = False) -> Any:
     weights = folder / "adapter_model.safetensors"
     if not weights.is_file():
         raise UsageError(
-            f"{folder} holds no adapter_model.safetensors. Run 'dvc pull' or 'dvc repro'; adapters in "
-            "pickle formats are not opened."
+            f"{folder} holds no adapter_model.safetensors. Run 'dvc pull' or 'dvc repro'; adapters "
+            "in pickle formats are not opened."
         )
     try:
         base = json.loads((folder / "base.json").read_text(encoding="utf-8"))["fingerprint"]
         if base != fingerprint(model):
             raise UsageError(
-                f"The adapter in {folder} was made for another base than bob.model. Choose the base "
-                "it was trained on, or start a new lineage with train.init: base."
+                f"The adapter in {folder} was made for another base than bob.model. Choose the "
+                "base it was trained on, or start a new lineage with train.init: base."
             )
         return PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -144,7 +144,7 @@ def train(
     work: Path,
     report: Report = lambda values, step: None,
 ) -> Fitted:
-    """Train the adapter of a PEFT model in place; raises UsageError where there is nothing to learn."""
+    """Train a PEFT model's adapter in place; raises UsageError where there is nothing to learn."""
     if not packs:
         raise UsageError("There are no skills to train on; explore more (explore.episodes).")
     return fit(model, packs, validation, schedule, work, report)

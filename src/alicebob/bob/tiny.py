@@ -39,8 +39,8 @@ pipeline_tag: text-generation
 # Tiny Bob, untaught
 
 A Llama of {parameters:,} parameters, trained on {turns:,} turns of uniformly random play
-({tokens:,} tokens). It knows how the environment reads and no skill: its instructions and thoughts were
-drawn at random. It is the base that every round's LoRA adapter is trained on.
+({tokens:,} tokens). It knows how the environment reads and no skill: its instructions and thoughts
+were drawn at random. It is the base that every round's LoRA adapter is trained on.
 """
 #: Words with their leading space or line break, a digit stuck to them; single other characters.
 PRETOKEN = r"\n?[A-Za-z]+:| ?[A-Za-z_]+[0-9]?|\n| ?[0-9]| ?[^\sA-Za-z0-9_]|\s"
@@ -91,13 +91,13 @@ def corpus(
         turn, aim = 0, aims[0]
         while turn < len(episode.turns):
             ids: list[int] = []
-            goal = aims[draw.integers(len(aims))].capitalize()
+            goal = aims[int(draw.integers(len(aims)))].capitalize()
             silent = draw.random() < 1 / 8
             for number in range(int(draw.integers(2, 13))):
                 if turn == len(episode.turns):
                     break
                 if number == 0 or draw.random() < 0.2:
-                    aim = aims[draw.integers(len(aims))]
+                    aim = aims[int(draw.integers(len(aims)))]
                 played = episode.turns[turn]
                 read = (
                     conversation.next(played.observation)
@@ -150,7 +150,7 @@ def build_tokenizer(texts: Sequence[str], words: Sequence[str], vocabulary: int)
 
 
 def new_model(tokenizer: Any, layers: int, width: int, context: int, seed: int) -> Any:
-    """Return a small Llama with random weights: `layers` x `width`, heads of 32, tied embeddings."""
+    """Return a small Llama with random weights: heads of 32, embeddings tied."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 

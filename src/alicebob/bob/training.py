@@ -35,8 +35,9 @@ Report = Callable[[Mapping[str, float], int], None]
 class Schedule:
     """How to train: learning rate, passes over the packs, packs per step, when to look and stop.
 
-    `batch` counts packs over all processes; `every` steps there is a checkpoint and, where there are
-    validation packs, a look at them; after `patience` looks without a better loss training ends.
+    `batch` counts packs over all processes; `every` steps there is a checkpoint and, where there
+    are validation packs, a look at them; after `patience` looks without
+    a better loss training ends.
     """
 
     learning_rate: float
@@ -68,7 +69,7 @@ def fit(
     work: Path,
     report: Report = lambda values, step: None,
 ) -> Fitted:
-    """Train the parameters of `model` that need gradients, in place; end with the best weights seen.
+    """Train what needs gradients in `model`, in place; end with the best weights seen.
 
     Checkpoints live in `work`; a run that finds some goes on from the last whole one. `report` gets
     each logged value with its step, in the main process only.

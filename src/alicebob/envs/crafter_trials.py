@@ -26,7 +26,9 @@ def trials() -> tuple[Trial, ...]:
 
 def _trial(name: str) -> Trial:
     verb, _, thing = name.partition("_")
-    said = name.replace("_", " ") if verb == "collect" or thing == "stone" else f"{verb} {_a(thing)}"
+    said = (
+        name.replace("_", " ") if verb == "collect" or thing == "stone" else f"{verb} {_a(thing)}"
+    )
     instruction = "Sleep and wake up." if verb == "wake" else f"{said.capitalize()}."
     limit, options = _grant(verb, thing)
     return Trial(name, instruction, limit, options)

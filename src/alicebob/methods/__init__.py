@@ -34,7 +34,7 @@ class Method:
     feedback: str
 
     def wishes(self, written: Mapping[str, float], strength: float) -> dict[str, float]:
-        """Return what the next exploration should go for: nothing where feedback is not followed."""
+        """Return what the next exploration goes for: nothing where feedback is not followed."""
         if self.feedback == "none":
             return {}
         return {name: weight * strength for name, weight in sorted(written.items()) if weight > 0}

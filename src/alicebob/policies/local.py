@@ -8,7 +8,7 @@ a reply stays in the context as it was generated, never tokenised anew. Does not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,7 +68,7 @@ class Local:
         room = self.context + self.max_new_tokens + len(self.conversation.end)
         self._cache = _Cache(len(wave), room)
 
-    @torch.inference_mode()
+    @torch.inference_mode()  # type: ignore[untyped-decorator]
     def act(self, lives: Sequence[Live]) -> list[Reply]:
         """Read each episode's new observation and write a reply to it."""
         rows = self._gathered(lives)
@@ -256,4 +256,4 @@ class _Cache:
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Return how far the fullest row reaches before this pass."""
-        return self.reach - self.places.shape[1]
+        return self.reach - int(self.places.shape[1])
