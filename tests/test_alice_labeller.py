@@ -62,11 +62,20 @@ def test_open_play_says_what_turns_were_for_and_marks_the_aimless():
     assert [("aimless" in t.tags) for t in skill.turns] == [False] * 4 + [True] * 2
 
 
-def test_a_thought_never_speaks_of_an_event_far_ahead():
-    rows = [("move_left", "use tree")] * 40 + [("do", "use tree", "collect_wood")]
+def test_a_turn_was_not_for_what_came_after_much_else():
+    for others, aimless in ((3, False), (9, True)):
+        rows = [("move_left", "use tree"), *[("do", "use zombie")] * others]
+        rows += [("move_left", "use tree")] * 40 + [("do", "use tree", "collect_wood")]
+        skill = label([episode(*rows)], "r001", open_play_share=1.0)[-1]
+        assert ("aimless" in skill.turns[0].tags) == aimless
+        assert "aimless" in skill.turns[1].tags
+        assert skill.turns[20].thought == "collect wood"
+
+
+def test_looking_for_a_thing_counts_when_it_was_found_and_is_exploring_otherwise():
+    rows = [("move_left", "find tree"), ("do", "use tree", "collect_wood"), ("noop", "find cow")]
     skill = label([episode(*rows)], "r001", open_play_share=1.0)[-1]
-    assert "aimless" in skill.turns[0].tags
-    assert skill.turns[20].thought == "collect wood"
+    assert [t.thought for t in skill.turns] == ["collect wood", "collect wood", "explore"]
 
 
 def test_turns_before_a_death_are_not_learnt_from():

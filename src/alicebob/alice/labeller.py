@@ -25,10 +25,10 @@ AIMLESS = "aimless"
 OPEN_PLAY = "open_play"
 OPEN_PLAY_INSTRUCTION = "Survive and achieve as much as you can."
 INTENT = "intent:"
-REACH = 25  # turns after which an event is no longer what a turn was for
+STRAYED = 8  # turns for other things after which an event is no longer what a turn was for
 PASSING = 2  # turns kept of an event that came in passing
 LAST = 8  # turns before a death that are not learnt from
-SEARCH = "explore"
+STANDING = ("explore", "rest")  # aims worth learning although no event ends them
 
 
 def label(
@@ -174,18 +174,21 @@ def _whole(episode: Episode, round_id: str, thoughts: bool) -> Skill:
 
 
 def _goals(episode: Episode) -> list[str]:
-    """Return for each turn the words of the event it led to, "explore", or "" for nothing."""
+    """Return for each turn the words of the event it led to, of a standing aim, or ""."""
     goals = [""] * len(episode.turns)
-    ahead: dict[str, tuple[int, str]] = {}  # by subject: the next event it led to, and when
+    ahead: dict[str, tuple[str, int]] = {}  # by subject: the next event, and turns spent elsewhere
     for index in range(len(episode.turns) - 1, -1, -1):
         turn = episode.turns[index]
         subject = _subject(turn)
+        ahead = {
+            other: (event, strayed + (other != subject))
+            for other, (event, strayed) in ahead.items()
+            if strayed < STRAYED
+        }
         if turn.events:
-            ahead[subject] = (index, turn.events[0])
-        found = ahead.get(subject)
-        if found is not None and found[0] - index <= REACH:
-            ahead[subject] = (min(found[0], index + REACH), found[1])
-            goals[index] = words.goal(found[1])
-        elif _intent(turn).startswith(("find ", SEARCH)):
-            goals[index] = SEARCH
+            ahead[subject] = (turn.events[0], 0)
+        if subject in ahead:
+            goals[index] = words.goal(ahead[subject][0])
+        elif _intent(turn).startswith("find ") or subject in STANDING:
+            goals[index] = subject if subject in STANDING else STANDING[0]
     return goals

@@ -37,6 +37,7 @@ WALK = {step: action for action, step in MOVES.items()}
 URGENCY = (9.0, 6.0, 3.5, 2.0, 1.0, 0.5, 0.2, 0.1, 0.03, 0.0)  # of a vital, by its level
 DANGER = 0.03  # hurt per step next to a thing, from which it is fought
 REPLAN = 8  # steps after which a goal is thought over
+FOCUS = 8.0  # worth of the event an episode is for; it decays with each time
 DOUBT = 0.3  # chance of trying an action where not all is as it was when it worked
 RETRY = 0.03  # chance of trying again what failed in all but this combination
 PAUSE = 12  # steps from one trial of a never-worked action to the next, in the long run
@@ -118,6 +119,7 @@ class _Mind:
         self.seen: set[str] = set()
         self.counts = np.zeros((2, 64), np.int64)
         self.stuck = 0
+        self.cost: dict[str, int] = {}
         self.neighbours: set[str] = set()
         self.shelter: shelter.Shelter | None = None
         self.steps = 0
@@ -363,12 +365,15 @@ class _Mind:
 
     def _costs(self) -> Any:
         costs = np.zeros(len(self.map.names), np.int32)
-        for number, name in enumerate(self.map.names):
-            costs[number] = self._cost(name)
+        self.cost = {name: self._judge_cost(name) for name in self.map.names}
+        costs[:] = list(self.cost.values())
         return costs
 
     def _cost(self, name: str) -> int:
         """Return the steps that entering a thing takes, 0 where it cannot be entered."""
+        return self.cost.get(name, 0)
+
+    def _judge_cost(self, name: str) -> int:
         if name in ("", "unknown"):
             return 0
         if name == "player":
@@ -607,7 +612,7 @@ class _Mind:
         """Return what an event is worth now: much when new in this episode."""
         times = self.done.get(event, 0)
         if event == self.focus:
-            return 8.0 / (1 + times) if times < 4 else 0.0
+            return FOCUS / (1 + times) if times < 4 else 0.0
         return 0.0 if times else 1.0
 
     def _ambitions(self, planner: Planner) -> Any:
@@ -634,12 +639,13 @@ class _Mind:
             sorted(s for s in stations if self.model.intents.get(USE + s, Affordance()).worked == 0)
         )
         situation = dict(wanted) | {NEAR + s: 1 for s in near}
+        worth = 1.2 if self.focus in ("", *self.model.events) else FOCUS
         for action in unknown:
             known = self.model.intent(action)
             if not situation or known.hopeless(situation):
                 self.bag.clear()  # this has failed before: another time with other numbers
             else:
-                yield 1.2, planner.gather(wanted, near, action)
+                yield worth, planner.gather(wanted, near, action)
 
     def _bag(self, item: str, producer: str) -> int:
         """Return how many of an item this episode means to hold for what it will try."""
