@@ -66,6 +66,7 @@ class Affordance:
     makes: dict[str, int] = field(default_factory=dict)
     fronts: dict[str, list[int]] = field(default_factory=dict)
     failed: list[tuple[Features, list[str]]] = field(default_factory=list)
+    _required: Features | None = field(default=None, compare=False)  # kept until more is learned
 
     def familiar(self, situation: Features, front: str) -> bool:
         """Say whether all that is in a situation, two by two, was there in some failure."""
@@ -90,17 +91,38 @@ class Affordance:
         return (self.presses + 4.0 * failed) / max(1, self.worked)
 
     def required(self) -> Features:
-        """Return the items and neighbours that a success is thought to need.
+        """Return what a success is thought to need: what it uses up, and what explains failures.
 
-        Of an item that is used up no more is needed than is used; of one that is not, one. That
-        a vital is low is a need of what mends it, and chance elsewhere.
+        Of all that every success had, the fewest are taken that each failure lacked one of. That a
+        vital is low is a need of what mends it, and chance elsewhere.
         """
-        uses = self.uses or {}
-        return {
-            name: uses.get(name, 1)
+        if self._required is None:
+            self._required = self._explain()
+        return self._required
+
+    def _explain(self) -> Features:
+        needs = dict(self.uses or {})
+        needs |= {
+            name: 1
             for name in self.need or {}
-            if not name.startswith(LOW) or self.gains.get(name[len(LOW) :])
+            if name.startswith(LOW) and self.gains.get(name[len(LOW) :])
         }
+        options = sorted(n for n in self.need or {} if n not in needs and not n.startswith(LOW))
+        open_ = [
+            rich
+            for rich, fronts in self.failed
+            if _within({n: a for n, a in needs.items() if not n.startswith(LOW)}, rich)
+            and any(self.fronts.get(front, [0])[0] for front in fronts)
+        ]
+        while open_ and options:
+            lacking = {name: sum(name not in rich for rich in open_) for name in options}
+            best = min(options, key=lambda name: (-lacking[name], name))
+            if not lacking[best]:
+                break
+            needs[best] = 1
+            options.remove(best)
+            open_ = [rich for rich in open_ if best in rich]
+        return needs
 
     def gain(self, name: str) -> float:
         """Return the mean gain of an item or vital in a success."""
@@ -119,6 +141,7 @@ class Affordance:
 
     def success(self, situation: Features, front: str, change: Change) -> None:
         """Take note of an attempt that did something."""
+        self._required = None
         self.tried += 1
         self.worked += 1
         self.presses += change.presses
@@ -134,7 +157,13 @@ class Affordance:
     def failure(self, situation: Features, front: str) -> None:
         """Take note of an attempt that did nothing."""
         self.tried += 1
-        if self.need is not None and _within(self.required(), situation):
+        self._required = None
+        uses = self.uses or {}
+        if self.need is not None and all(
+            situation.get(name, 0) >= uses.get(name, 1)
+            for name in self.need
+            if not name.startswith(LOW)
+        ):
             self.fronts.setdefault(front, [0, 0])[1] += 1
         else:
             self._fail(situation, [front])
@@ -154,6 +183,7 @@ class Affordance:
 
     def merge(self, other: Affordance) -> None:
         """Add what another has seen."""
+        self._required = None
         self.tried += other.tried
         self.worked += other.worked
         self.presses += other.presses
