@@ -112,7 +112,7 @@ class Affordance:
             rich
             for rich, fronts in self.failed
             if _within({n: a for n, a in needs.items() if not n.startswith(LOW)}, rich)
-            and any(self.fronts.get(front, [0])[0] for front in fronts)
+            and any(self.suits(front) for front in fronts)
         ]
         while open_ and options:
             lacking = {name: sum(name not in rich for rich in open_) for name in options}
@@ -127,6 +127,11 @@ class Affordance:
     def gain(self, name: str) -> float:
         """Return the mean gain of an item or vital in a success."""
         return self.gains.get(name, 0) / self.worked if self.worked else 0.0
+
+    def suits(self, front: str) -> bool:
+        """Say whether facing a thing is no hindrance: it worked so, or changes nothing there."""
+        worked, failed = self.fronts.get(front, [0, 0])
+        return not self.makes or worked > 0 and worked * 4 >= failed
 
     def hopeless(self, situation: Features, front: str = "") -> bool:
         """Say whether a situation is known to be too poor: facing the same, or three others.

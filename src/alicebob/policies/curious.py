@@ -38,6 +38,7 @@ URGENCY = (9.0, 6.0, 3.5, 2.0, 1.0, 0.5, 0.2, 0.1, 0.03, 0.0)  # of a vital, by 
 DANGER = 0.03  # hurt per step next to a thing, from which it is fought
 REPLAN = 8  # steps after which a goal is thought over
 FOCUS = 8.0  # worth of the event an episode is for; it decays with each time
+BALK = 10  # steps for which an intent that failed is left alone
 DOUBT = 0.03  # chance of trying an action where not all is as it was when it worked
 RETRY = 0.03  # chance of trying again what failed in all but this combination
 PAUSE = 12  # steps from one trial of a never-worked action to the next, in the long run
@@ -119,6 +120,7 @@ class _Mind:
         self.seen: set[str] = set()
         self.counts = np.zeros((2, 64), np.int64)
         self.stuck = 0
+        self.balked: dict[str, int] = {}  # until when an intent that failed is left alone
         self.cost: dict[str, int] = {}
         self.neighbours: set[str] = set()
         self.shelter: shelter.Shelter | None = None
@@ -300,6 +302,7 @@ class _Mind:
             for knowledge in self._both():
                 knowledge.intent(attempt.intent).failure(situation, attempt.front)
             self.map.shun(*attempt.target, 60)
+            self.balked[attempt.intent] = self.steps + BALK
             self.goal = None
         self.attempt = None
 
@@ -519,6 +522,8 @@ class _Mind:
             worth = self._worth(event)
             if worth > 0:
                 for intent in self.model.makers(event)[:2]:
+                    if self.balked.get(intent, 0) > self.steps:
+                        continue
                     yield worth, planner.plan(intent)
         yield from self._needs(planner)
         for name in sorted(self.seen):
@@ -753,11 +758,9 @@ class _Mind:
                 return None
             return self._walk(*place, goal.what)
         known = self.model.intent(goal.what)
-        worked, failed = known.fronts.get(self.front, [0, 0])
-        if worked or (failed < 2 and known.worked):
-            if worked * 4 >= failed:
-                return self._press(goal.what, self._faced(self.info))
-        elif not known.worked and (self.front in SELF or self.model.thing(self.front).entered):
+        unknown = not known.worked and self._open(self.front)
+        untried = bool(known.worked) and self.front not in known.fronts
+        if unknown or untried or known.suits(self.front):
             return self._press(goal.what, self._faced(self.info))
         return self._turn(goal, known)
 
