@@ -84,26 +84,30 @@ def corpus(
 ) -> Iterator[Row]:
     """Yield rows of a few random turns each, with loss on every token, at most `length` long.
 
-    Instruction and thoughts are drawn without regard to what happens, a thought for several turns;
-    one row in eight has no thoughts.
+    An instruction is drawn without regard to what happens. A thought repeats the instruction, or
+    names the random action about to be taken, or is drawn as well: so he learns that the words of
+    instruction, thought and action are the same words, and never which act serves which end. One
+    row in eight has no thoughts.
     """
     for episode in episodes:
-        turn, aim = 0, aims[0]
+        turn = 0
         while turn < len(episode.turns):
             ids: list[int] = []
-            goal = aims[int(draw.integers(len(aims)))].capitalize()
+            goal = aims[int(draw.integers(len(aims)))]
             silent = draw.random() < 1 / 8
-            for number in range(int(draw.integers(2, 13))):
+            for _ in range(int(draw.integers(2, 13))):
                 if turn == len(episode.turns):
                     break
-                if number == 0 or draw.random() < 0.2:
-                    aim = aims[int(draw.integers(len(aims)))]
                 played = episode.turns[turn]
                 read = (
                     conversation.next(played.observation)
                     if ids
-                    else conversation.first(f"{goal}.", played.observation)
+                    else conversation.first(f"{goal.capitalize()}.", played.observation)
                 )
+                kind = draw.random()
+                aim = goal if kind < 0.4 else aims[int(draw.integers(len(aims)))]
+                if kind > 0.6:
+                    aim = played.action.replace("_", " ")
                 read += conversation.reply(write_reply("" if silent else aim, played.action))
                 if ids and len(ids) + len(read) > length:
                     break
