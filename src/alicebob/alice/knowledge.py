@@ -131,7 +131,7 @@ class Affordance:
     def suits(self, front: str) -> bool:
         """Say whether facing a thing is no hindrance: it worked so, or changes nothing there."""
         worked, failed = self.fronts.get(front, [0, 0])
-        return not self.makes or worked > 0 and worked * 4 >= failed
+        return not self.makes or (worked > 0 and worked * 4 >= failed)
 
     def hopeless(self, situation: Features, front: str = "") -> bool:
         """Say whether a situation is known to be too poor: facing the same, or three others.

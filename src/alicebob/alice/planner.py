@@ -62,6 +62,10 @@ class Planner:
         """Return the plan for an intent that has worked before, or None where there is no way."""
         return self._plan(intent, frozenset())
 
+    def makers(self, thing: str) -> list[str]:
+        """Return the actions that have made a thing."""
+        return [m for m in self._makers.get(thing, []) if not m.startswith(USE)]
+
     def gain(self, name: str) -> Step | None:
         """Return the cheapest plan for more of an item or vital."""
         return self._gain(name, 1, frozenset())

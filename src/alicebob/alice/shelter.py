@@ -19,6 +19,12 @@ __all__ = ["Shelter", "find", "next_step"]
 Cell = tuple[int, int]
 RADIUS = 6
 SHAPES = (((0, 0), (1, 0)), ((0, 0), (0, 1)), ((0, 0), (1, 0), (0, 1), (1, 1)))
+NEAREST_FIRST = sorted(
+    (abs(dx) + abs(dy), dx, dy)
+    for dx in range(-RADIUS, RADIUS + 1)
+    for dy in range(-RADIUS, RADIUS + 1)
+    if abs(dx) + abs(dy) <= RADIUS
+)
 PLACING = 4.0  # steps that closing one side takes, roughly
 
 
@@ -42,15 +48,14 @@ def find(
     """
     px, py = world.position
     best: Shelter | None = None
-    for dx in range(-RADIUS, RADIUS + 1):
-        for dy in range(-RADIUS, RADIUS + 1):
-            if abs(dx) + abs(dy) > RADIUS:
-                continue
-            for shape in SHAPES:
-                cells = frozenset((px + dx + i, py + dy + j) for i, j in shape)
-                found = _judge(world, cells, entering, closing, walls)
-                if found is not None and (best is None or found.cost < best.cost):
-                    best = found
+    for away, dx, dy in NEAREST_FIRST:
+        if best is not None and best.cost <= away - 2:
+            break  # the walk alone costs more; a shape reaches back two cells at most
+        for shape in SHAPES:
+            cells = frozenset((px + dx + i, py + dy + j) for i, j in shape)
+            found = _judge(world, cells, entering, closing, walls)
+            if found is not None and (best is None or found.cost < best.cost):
+                best = found
     return best
 
 
@@ -61,14 +66,15 @@ def _judge(
     closing: Callable[[str], bool],
     walls: int,
 ) -> Shelter | None:
-    cost = float(min(world.distance(*cell) for cell in cells))
-    if cost >= FAR:
-        return None
+    cost = 0.0
     for cell in cells:
         steps = 1 if cell == world.position else entering(world.at(*cell))
         if not steps:
             return None
         cost += steps - 1
+    cost += min(world.distance(*cell) for cell in cells)
+    if cost >= FAR:
+        return None
     border = tuple(sorted(_border(cells)))
     lacking = 0
     for (x, y), (dx, dy) in border:

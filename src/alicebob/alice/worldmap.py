@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 __all__ = ["FAR", "STEPS", "WorldMap"]
 
 FAR = 30_000
+AROUND = 12  # steps she goes about rather than open a cell that is shunned
 MARGIN = 16  # cells kept free around what was seen
 STEPS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 
@@ -111,7 +112,7 @@ class WorldMap:
         self.cells[x - self._x, y - self._y] = self.id(name)
 
     def shun(self, x: int, y: int, steps: int) -> None:
-        """Do not give this cell as a nearest one for some steps."""
+        """Do not give this cell as a nearest one for some steps, and rather not open it."""
         self._shun[x - self._x, y - self._y] = self.clock + steps
 
     def measure(self, costs: Numbers) -> None:
@@ -232,6 +233,8 @@ def _measure(
             if ni < i0 or nj < j0 or ni >= i1 or nj >= j1:
                 continue
             cost = costs[cells[ni, nj]]
+            if cost > 1 and shun[ni, nj] > clock:
+                cost += AROUND
             if cost <= 0 or dist[i, j] + cost >= dist[ni, nj]:
                 continue
             dist[ni, nj] = dist[i, j] + cost

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from alicebob.alice import shelter
+from alicebob.alice import guard, shelter
 from alicebob.alice.knowledge import LOW, NEAR, Affordance, Change, Knowledge
 from alicebob.alice.planner import USE, Planner, Step
 from alicebob.alice.worldmap import FAR, STEPS, WorldMap
@@ -38,6 +38,7 @@ URGENCY = (9.0, 6.0, 3.5, 2.0, 1.0, 0.5, 0.2, 0.1, 0.03, 0.0)  # of a vital, by 
 DANGER = 0.03  # hurt per step next to a thing, from which it is fought
 REPLAN = 8  # steps after which a goal is thought over
 FOCUS = 8.0  # worth of the event an episode is for; it decays with each time
+LOOK_IN = 60  # steps after which to look at it again
 BALK = 10  # steps for which an intent that failed is left alone
 DOUBT = 0.03  # chance of trying an action where not all is as it was when it worked
 RETRY = 0.03  # chance of trying again what failed in all but this combination
@@ -120,6 +121,8 @@ class _Mind:
         self.seen: set[str] = set()
         self.counts = np.zeros((2, 64), np.int64)
         self.stuck = 0
+        self.guarded = (0, 0)
+        self.visited: dict[tuple[int, int], int] = {}
         self.balked: dict[str, int] = {}  # until when an intent that failed is left alone
         self.cost: dict[str, int] = {}
         self.neighbours: set[str] = set()
@@ -545,6 +548,7 @@ class _Mind:
                 if known is not None and known.familiar(kinds, name):
                     worth /= 1 + known.tried
                 yield worth, Step(found[2], "use", name)
+        yield from self._tend(planner)
         yield from self._ambitions(planner)
         yield EXPLORE, Step(10.0, "find", "")
 
@@ -620,6 +624,50 @@ class _Mind:
             return FOCUS / (1 + times) if times < 4 else 0.0
         return 0.0 if times else 1.0
 
+    def _tend(self, planner: Planner) -> Any:
+        """Yield plans for things she can make that become what is wished for: guard, look in.
+
+        It takes long, so nothing is tended unasked.
+        """
+        wall, worth = self._wall(), self._worth(self.focus) if self.focus else 0.0
+        if worth <= 0:
+            return
+        for thing in sorted(self.model.becomes):
+            makers = planner.makers(thing)
+            if not makers or not self._promised(thing):
+                continue
+            places = [p for p in self.map.places(thing) if self.map.beside(*p)[2] < FAR]
+            if not places:
+                yield from ((worth, planner.plan(maker)) for maker in makers)
+                continue
+            place = min(places, key=lambda p: (self.map.beside(*p)[2], p))
+            x, y = self.map.position
+            if abs(place[0] - x) <= 2 and abs(place[1] - y) <= 2:
+                self.visited[place] = self.steps
+            distance = float(self.map.beside(*place)[2])
+            sides = guard.open_sides(self.map, place, self._cost)
+            for dx, dy in STEPS:
+                if self._cost(self.map.at(place[0] + dx, place[1] + dy)) > 1:
+                    self.map.shun(place[0] + dx, place[1] + dy, LOOK_IN)
+            if sides and wall is not None:
+                action, item, amount = wall
+                self.guarded = place
+                if self.held.get(item, 0) < amount * len(sides):
+                    yield worth, planner.gain(item)
+                else:
+                    yield worth, Step(distance + 5.0 * len(sides), "guard", action)
+            elif self.steps - self.visited.get(place, 0) > LOOK_IN:
+                self.guarded = place
+                yield worth, Step(distance, "visit", thing)
+
+    def _promised(self, thing: str) -> bool:
+        """Say whether a thing may become what the wished event comes from, none of it there yet."""
+        for later in self.model.becomes[thing]:
+            use = self.model.intents.get(USE + later)
+            if use is not None and self.focus in use.events:
+                return self.map.nearest(later) is None
+        return False
+
     def _ambitions(self, planner: Planner) -> Any:
         """Yield plans for actions that never worked: all kinds of things held, all made near."""
         unknown = [
@@ -669,6 +717,12 @@ class _Mind:
             return self._use(goal.what)
         if goal.kind == "act":
             return self._do_action(goal)
+        if goal.kind == "guard":
+            return self._guard(goal.what)
+        if goal.kind == "visit":
+            if self.guarded in self.visited and self.visited[self.guarded] == self.steps:
+                return None
+            return self._toward(*self.guarded, "visit")
         if goal.kind == "rest":
             return self._rest(goal.what)
         if goal.what and self.map.nearest(goal.what) is not None:
@@ -700,6 +754,19 @@ class _Mind:
             return WALK[direction], "rest"
         self.shelter = None
         return None
+
+    def _guard(self, wall: str) -> tuple[str, str] | None:
+        """Put walls around the cell that is guarded."""
+        assert self.info is not None
+        found = guard.way(self.map, self.guarded, tuple(self.info["facing"]), self._cost)
+        if found is None:
+            return None
+        what, where = found
+        if what == "wall":
+            return self._press(wall, self._faced(self.info))[0], "guard"
+        if what == "step":
+            return WALK[where], "guard"
+        return self._walk(*where, "guard")
 
     def _use(self, name: str) -> tuple[str, str] | None:
         assert self.info is not None
