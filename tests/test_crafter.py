@@ -1,12 +1,16 @@
+import collections
 import os
 import subprocess
 import sys
 
+import crafter
 import numpy as np
 import pytest
+from crafter import constants, engine
 
 import alicebob
 from alicebob.envs.crafter import ACTIONS, achievement_score
+from alicebob.envs.crafter_game import Game, _OrderedSet
 from alicebob.errors import UnknownName, UsageError
 
 RUN = """
@@ -196,3 +200,43 @@ def test_a_trial_can_be_done_with_what_it_grants():
             action = "sleep" if name == "wake_up" else name
             events += env.step(action)[4]["events"]
         assert name in events
+
+
+class OrderedWorld(engine.World):
+    def reset(self, seed=None):
+        super().reset(seed)
+        self._chunks = collections.defaultdict(_OrderedSet)
+
+
+class Upstream(crafter.Env):
+    """Upstream's own game, with ordered chunks and no picture: what ours must equal."""
+
+    def __init__(self):
+        super().__init__(length=10_000, seed=0)
+        self._world = OrderedWorld(self._area, constants.materials, (12, 12))
+        self._local_view._world = self._world
+
+    def _obs(self):
+        return None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_worlds_and_draws_are_upstreams(seed):
+    theirs, ours = Upstream(), Game(10_000)
+    theirs._seed, theirs._episode = seed, 0
+    theirs.reset()
+    ours.start(seed)
+    draw = np.random.default_rng(seed)
+    for step in range(400):
+        action = int(draw.integers(17))
+        (_, reward, done, _), (_, ours_reward, ours_done, _) = (
+            theirs.step(action),
+            ours.step(action),
+        )
+        assert (reward, done) == (ours_reward, ours_done), step
+        assert np.array_equal(theirs._world._mat_map, ours._world._mat_map), step
+        assert np.array_equal(theirs._world._obj_map, ours._world._obj_map), step
+        assert theirs._player.inventory == ours._player.inventory, step
+        assert theirs._world.random.get_state()[2] == ours._world.random.get_state()[2], step
+        if done:
+            break

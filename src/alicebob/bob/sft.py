@@ -131,7 +131,7 @@ def packs_of(
     padding = conversation.tokenizer.eos_token_id if padding is None else padding
     draw = default_rng(seed)
     chosen = balanced(train, budget, repeat, dict(shares), draw)
-    looked = balanced(validation, max(pack_tokens, budget // 12), 1, dict(shares), draw)
+    looked = balanced(validation, max(pack_tokens, budget // 40), 1, dict(shares), draw)
     counts = {name: len(rows) for name, rows in sorted(train.items())}
     return pack(chosen, pack_tokens, padding), pack(looked, pack_tokens, padding), counts
 

@@ -8,16 +8,16 @@ then from a generator of its own. Does not: change a rule of the game.
 
 from __future__ import annotations
 
-import collections
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import crafter
+import numba
 import numpy as np
-from crafter import constants, engine, objects
+from crafter import constants, objects
 from numpy.typing import NDArray
 
+from alicebob.envs.crafter_game import Cow, Game, Skeleton, Zombie
 from alicebob.envs.crafter_trials import trials
 from alicebob.envs.suite import Trial
 from alicebob.errors import UnknownName, UsageError
@@ -43,53 +43,14 @@ ALIASES = {a: a for a in ACTIONS} | {_spoken(a).lower(): a for a in ACTIONS}
 ALIASES |= {name.replace(" ", "_"): action for name, action in ALIASES.items()}
 
 
-class _OrderedSet(dict[Any, None]):
-    """A set that iterates in the order of insertion, for reproducible draws."""
-
-    def add(self, item: Any) -> None:
-        self[item] = None
-
-    def remove(self, item: Any) -> None:
-        del self[item]
-
-
-class _World(engine.World):  # type: ignore[misc]
-    def reset(self, seed: int | None = None) -> None:
-        super().reset(seed)
-        self._chunks: collections.defaultdict[Any, _OrderedSet] = collections.defaultdict(
-            _OrderedSet
-        )
-
-
-def _no_view() -> None:
-    """Stand in for the map of the whole world: no text needs it."""
-
-
-class _Game(crafter.Env):  # type: ignore[misc]
-    """The game with an ordered world, a seed per episode and no picture."""
-
-    def __init__(self, length: int) -> None:
-        super().__init__(length=length, seed=0)
-        self._world = _World(self._area, constants.materials, (12, 12))
-        self._local_view._world = self._world
-        self._sem_view = _no_view
-
-    def start(self, seed: int) -> None:
-        self._seed, self._episode = seed, 0
-        self.reset()
-
-    def _obs(self) -> None:
-        return None
-
-
 NAMES: list[str] = ["unknown", *constants.materials]
 NAMES += ["player", "cow", "zombie", "skeleton", "arrow", "plant", "ripe_plant"]
 PLAYER, PLANT, RIPE = (NAMES.index(name) for name in ("player", "plant", "ripe_plant"))
 RIPE_AGE = 301  # steps; upstream's Plant.ripe asks for more than 300
 CREATURES = {
-    "cow": objects.Cow,
-    "zombie": objects.Zombie,
-    "skeleton": objects.Skeleton,
+    "cow": Cow,
+    "zombie": Zombie,
+    "skeleton": Skeleton,
     "plant": objects.Plant,
     "ripe_plant": objects.Plant,
 }
@@ -125,9 +86,10 @@ class Crafter:
                 f"crafter: limit must be a whole number of steps above 0, or one of "
                 f"{', '.join(LIMITS)}; got {limit!r}."
             )
-        self._game: _Game | None = None
+        self._game: Game | None = None
         self._over = True  # until the first reset
         self._counts: dict[str, int] = {}  # achievements at the last step
+        self._seen: NDArray[np.int64] = np.zeros((2 * REACH_X + 1, 2 * REACH_Y + 1), np.int64)
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -152,7 +114,7 @@ class Crafter:
             if name not in NEAR:
                 raise UnknownName("thing to put near", name, NEAR, "crafter")
         seed = 0 if seed is None else seed
-        self._game = self._game or _Game(self.max_steps)
+        self._game = self._game or Game(self.max_steps)
         self._game.start(seed)
         _grant(self._game, inventory, near, seed)
         self._over = False
@@ -193,7 +155,7 @@ class Crafter:
         return achievement_score(rates)
 
     @property
-    def _playing(self) -> _Game:
+    def _playing(self) -> Game:
         if self._game is None:
             raise UsageError("crafter: no episode has begun; call reset() first.")
         return self._game
@@ -210,7 +172,7 @@ class Crafter:
         return {
             "admissible_actions": list(ACTIONS),
             "events": events,
-            "view": [[NAMES[kind] for kind in row] for row in self._window().T.tolist()],
+            "view": [[NAMES[kind] for kind in row] for row in self._seen.T.tolist()],
             "facing": (int(player.facing[0]), int(player.facing[1])),
             "position": (int(player.pos[0]), int(player.pos[1])),
             "inventory": dict(player.inventory),
@@ -221,12 +183,12 @@ class Crafter:
         }
 
     def _text(self, action: str | None) -> str:
-        window = self._window()
+        self._seen = window = self._window()
         player = self._playing._player
         if self.observation == "compact":
             return _compact(window, player)
-        window[window == RIPE] = PLANT  # SmartPlay has one word for both
-        return _smartplay(window, player, action)
+        # SmartPlay has one word for both kinds of plant.
+        return _smartplay(np.where(window == RIPE, PLANT, window), player, action)
 
     def _window(self) -> NDArray[np.int64]:
         """Return the 9 x 7 cells around the player, as indices into NAMES; 0 is off the map."""
@@ -247,7 +209,7 @@ class Crafter:
         return window
 
 
-def _grant(game: _Game, inventory: Mapping[str, int], near: Sequence[str], seed: int) -> None:
+def _grant(game: Game, inventory: Mapping[str, int], near: Sequence[str], seed: int) -> None:
     """Give the player items and put things near, the same for the same seed."""
     player = game._player
     player.inventory.update(inventory)
@@ -261,14 +223,14 @@ def _grant(game: _Game, inventory: Mapping[str, int], near: Sequence[str], seed:
             continue
         game._world[x, y] = "grass"
         kind = CREATURES[name]
-        takes_player = kind in (objects.Zombie, objects.Skeleton)
+        takes_player = kind in (Zombie, Skeleton)
         thing = kind(game._world, (x, y), *([player] if takes_player else []))
         if name == "ripe_plant":
             thing.grown = RIPE_AGE
         game._world.add(thing)
 
 
-def _free_cell(game: _Game, name: str, draw: np.random.Generator) -> tuple[int, int]:
+def _free_cell(game: Game, name: str, draw: np.random.Generator) -> tuple[int, int]:
     """Draw a cell for a thing: what is built stands beside the player, the rest two steps off.
 
     Farther cells are taken where the nearer ones are not free; any ground will do but the player's.
@@ -287,7 +249,7 @@ def _free_cell(game: _Game, name: str, draw: np.random.Generator) -> tuple[int, 
     return ground[0]
 
 
-def _open(game: _Game, x: int, y: int) -> bool:
+def _open(game: Game, x: int, y: int) -> bool:
     width, height = game._world.area
     if not (0 <= x < width and 0 <= y < height):
         return False
@@ -312,7 +274,7 @@ def _refusal(action: str) -> str:
 
 
 @contextlib.contextmanager
-def _own_draws(game: _Game) -> Iterator[None]:
+def _own_draws(game: Game) -> Iterator[None]:
     """Lend the picture a generator of its own: upstream's takes the game's at night."""
     kept, game._world.random = game._world.random, np.random.RandomState(0)
     try:
@@ -327,15 +289,30 @@ def _nearest(window: NDArray[np.int64]) -> list[tuple[str, int, int]]:
     Nearest by Manhattan distance; a tie goes to the westernmost, then the northernmost, as
     SmartPlay's argmin has it. The player and cells off the map are left out.
     """
-    dx, dy = np.indices(window.shape)
-    dx, dy = dx - REACH_X, dy - REACH_Y
-    distance = np.abs(dx) + np.abs(dy)
-    found = []
-    for kind in np.unique(window):
-        if kind in (0, PLAYER):
-            continue
-        flat = int(np.argmin(np.where(window == kind, distance, 99)))
-        found.append((NAMES[kind], int(dx.flat[flat]), int(dy.flat[flat])))
+    found = _first_of_kind(np.ascontiguousarray(window).ravel(), BY_DISTANCE, len(NAMES))
+    return [
+        (NAMES[kind], cell // (2 * REACH_Y + 1) - REACH_X, cell % (2 * REACH_Y + 1) - REACH_Y)
+        for kind, cell in enumerate(found.tolist())
+        if cell >= 0 and kind not in (0, PLAYER)
+    ]
+
+
+def _by_distance() -> NDArray[np.int64]:
+    """Return the cells of a window by Manhattan distance from its middle, ties by column."""
+    dx, dy = np.indices((2 * REACH_X + 1, 2 * REACH_Y + 1))
+    return np.argsort((np.abs(dx - REACH_X) + np.abs(dy - REACH_Y)).ravel(), kind="stable")
+
+
+BY_DISTANCE = _by_distance()
+
+
+@numba.njit(cache=True)
+def _first_of_kind(cells, order, kinds):  # type: ignore[no-untyped-def]
+    """Return for each kind the first cell in order that shows it, -1 for none."""
+    found = np.full(kinds, -1)
+    for cell in order:
+        if found[cells[cell]] < 0:
+            found[cells[cell]] = cell
     return found
 
 
