@@ -18,6 +18,7 @@ from alicebob.bob.conversation import Conversation, write_reply
 from alicebob.bob.rows import Row
 from alicebob.envs import TextEnv
 from alicebob.policies import Live, Reply
+from alicebob.sight import quotes
 from alicebob.trace import Episode
 
 __all__ = ["RandomPolicy", "aims_of", "build_tokenizer", "corpus", "new_model", "train_base"]
@@ -29,7 +30,7 @@ TEMPLATE = (
     "{% else %}{{ '<|user|>' + message.content }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|bob|>' }}{% endif %}"
 )
-PACK = 512  # tokens; longer ones cost attention, shorter ones padding
+PACK = 256  # tokens; longer ones cost attention, shorter ones padding
 CARD = """---
 license: apache-2.0
 library_name: transformers
@@ -86,8 +87,9 @@ def corpus(
 
     An instruction is drawn without regard to what happens. A thought repeats the instruction, or
     names the random action about to be taken, or is drawn as well: so he learns that the words of
-    instruction, thought and action are the same words, and never which act serves which end. One
-    row in eight has no thoughts.
+    instruction, thought and action are the same words, and never which act serves which end. Most
+    thoughts also quote the place of something in sight, of anything at all: that teaches to quote.
+    One row in eight has no thoughts.
     """
     for episode in episodes:
         turn = 0
@@ -108,6 +110,9 @@ def corpus(
                 aim = goal if kind < 0.4 else aims[int(draw.integers(len(aims)))]
                 if kind > 0.6:
                     aim = played.action.replace("_", " ")
+                seen = sorted(quotes(played.observation).values())
+                if seen and draw.random() < 0.7:
+                    aim = f"{aim}, {seen[int(draw.integers(len(seen)))]}"
                 read += conversation.reply(write_reply("" if silent else aim, played.action))
                 if ids and len(ids) + len(read) > length:
                     break
@@ -203,7 +208,7 @@ def train_base(
     rows = corpus(episodes, Conversation(tokenizer), aims, PACK, default_rng(seed))
     packs = pack(rows, PACK, tokenizer.pad_token_id)
     model = new_model(tokenizer, layers, width, context, seed)
-    schedule = Schedule(learning_rate, epochs, batch=4, every=100, seed=seed)
+    schedule = Schedule(learning_rate, epochs, batch=8, every=100, seed=seed)
     fitted = fit(model, packs, [], schedule, work)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
