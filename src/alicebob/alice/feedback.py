@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from alicebob.alice.interface import PRESS, faced_in
 from alicebob.alice.knowledge import LOW, NEAR, Affordance, Knowledge
 from alicebob.alice.planner import USE
 from alicebob.alice.words import goal
 from alicebob.errors import DamagedData
-from alicebob.policies.curious import PRESS
 from alicebob.trace import Episode, Outcome, Turn
 from alicebob.work import write_text
 
@@ -141,13 +141,7 @@ def _tries(turn: Turn, intent: str) -> bool:
     """Say whether a turn carries out an intent: its action, or a press on its thing."""
     if not intent.startswith(USE):
         return turn.action == intent
-    return turn.action == PRESS and _faced(turn.observation) == intent[len(USE) :]
-
-
-def _faced(observation: str) -> str:
-    """Return the faced thing by the text, as either format of Crafter says it, "" if neither."""
-    found = re.search(r"^(?:front|You face) (\w+)", observation, re.MULTILINE)
-    return found.group(1) if found else ""
+    return turn.action == PRESS and faced_in(turn.observation) == intent[len(USE) :]
 
 
 def _untried(turns: Sequence[Turn]) -> tuple[str, str]:
