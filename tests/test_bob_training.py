@@ -1,0 +1,229 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from numpy.random import default_rng
+
+from alicebob.bob.conversation import Conversation
+from alicebob.bob.rows import IGNORED, Row, balanced, held_out, pack, rows_of
+from alicebob.bob.sft import (
+    Lora,
+    load_adapter,
+    load_base,
+    new_adapter,
+    packs_of,
+    save_adapter,
+    train,
+)
+from alicebob.bob.training import Schedule, _logits_only_where_there_is_loss
+from alicebob.errors import DamagedData, UsageError
+
+SCHEDULE = Schedule(1e-3, epochs=3, batch=2, every=2, seed=1)
+
+
+def packs(tokenizer, skills, **changes):
+    settings = {
+        "context": 200,
+        "pack_tokens": 256,
+        "budget": 3000,
+        "repeat": 2,
+        "shares": {},
+        "validation_share": 0.0,
+        "seed": 1,
+    }
+    return packs_of(skills, Conversation(tokenizer), **{**settings, **changes})
+
+
+def test_loss_is_on_replies_alone_and_each_turn_is_learnt_once(model, skills):
+    _, tokenizer = model
+    talk = Conversation(tokenizer)
+    skill = replace(skills[0], turns=tuple(t for s in skills[:4] for t in s.turns))
+    rows = list(rows_of(skill, talk, 120))
+    assert len(rows) > 2
+    assert all(len(row.ids) <= 120 for row in rows)
+    learnt = [i for row in rows for i, m in zip(row.ids, row.mask, strict=True) if m]
+    replies = [i for turn in skill.turns for i in talk.reply(f"Action: {turn.action}")]
+    assert learnt == replies
+
+
+def test_aimless_turns_and_context_are_read_and_not_learnt(model, skills):
+    _, tokenizer = model
+    talk = Conversation(tokenizer)
+    marked = tuple(
+        replace(turn, tags=("aimless",)) if n == 3 else turn
+        for n, turn in enumerate(skills[0].turns)
+    )
+    (row,) = rows_of(replace(skills[0], turns=marked, context=2), talk, 500)
+    learnt = [i for i, m in zip(row.ids, row.mask, strict=True) if m]
+    kept = [marked[2], marked[4]]
+    assert learnt == [i for turn in kept for i in talk.reply(f"Action: {turn.action}")]
+
+
+def test_packs_hold_every_row_once_and_rare_kinds_are_not_drowned():
+    draw = default_rng(0)
+    rows = [Row(tuple(range(n)), (1,) * n) for n in (50, 90, 10, 100, 40, 60)]
+    filled = pack(rows, 100, padding=7)
+    assert len(filled) == 4
+    assert all(len(p.input_ids) == 100 for p in filled)
+    assert sum(i != IGNORED for p in filled for i in p.labels) == 350
+    with pytest.raises(UsageError, match="A row of 101 tokens"):
+        pack([Row((1,) * 101, (1,) * 101)], 100, 7)
+    groups = {"common": [Row((1,) * 10, (1,) * 10)] * 900, "rare": [Row((2,) * 10, (1,) * 10)] * 9}
+    chosen = balanced(groups, 1000, 3, {}, draw)
+    rare = sum(row.ids[0] == 2 for row in chosen)
+    assert 0.08 * len(chosen) < rare <= 27
+
+
+def test_a_pack_gives_the_logits_of_its_rows(model, skills):
+    network, tokenizer = model
+    filled, _, _ = packs(tokenizer, skills[:4], pack_tokens=600)
+    one = filled[0]
+    together = network(
+        input_ids=torch.tensor([one.input_ids]),
+        position_ids=torch.tensor([one.position_ids]),
+        use_cache=False,
+    ).logits[0]
+    starts = [n for n, place in enumerate(one.position_ids) if place == 0] + [len(one.input_ids)]
+    assert len(starts) > 3
+    for first, last in pairwise(starts):
+        alone = network(torch.tensor([one.input_ids[first:last]])).logits[0]
+        assert torch.allclose(together[first:last], alone, atol=2e-5)
+
+
+def test_logits_are_computed_only_where_there_is_loss(model, skills):
+    network, tokenizer = model
+    filled, _, _ = packs(tokenizer, skills)
+    ids = torch.tensor([filled[0].input_ids])
+    places = torch.tensor([filled[0].labels])[:, 1:] != IGNORED
+    whole = network(ids, use_cache=False).logits
+    with _logits_only_where_there_is_loss(network) as chosen:
+        chosen["places"] = places
+        few = network(ids, use_cache=False).logits
+    assert torch.allclose(few, whole[:, :-1][places], atol=1e-5)
+    assert network(ids, use_cache=False).logits.shape == whole.shape
+
+
+def weights(network):
+    return {n: p.detach().clone() for n, p in network.named_parameters() if p.requires_grad}
+
+
+def adapted(base):
+    network, tokenizer = load_base(base)
+    return new_adapter(network, Lora(4), 1), tokenizer
+
+
+def test_training_learns_and_a_killed_run_ends_in_the_same_weights(base, skills, tmp_path):
+    network, tokenizer = adapted(base)
+    filled, looked, _ = packs(tokenizer, skills, validation_share=0.64)
+    assert looked
+    schedule = replace(SCHEDULE, patience=50)
+    whole = train(network, filled, looked, schedule, tmp_path / "a")
+    looks = [entry["eval_loss"] for entry in whole.curve if "eval_loss" in entry]
+    assert looks[-1] < looks[0]
+    killed = tmp_path / "b"
+    shutil.copytree(tmp_path / "a", killed)
+    steps = sorted(int(p.name[11:]) for p in killed.glob("checkpoint-*"))
+    assert len(steps) == 2
+    torn = killed / f"checkpoint-{steps[-1]}"
+    (torn / "COMPLETE").unlink()  # as if the kill had come while it was written
+    (torn / "adapter_model.safetensors").write_bytes(b"torn")
+    again, _ = adapted(base)
+    resumed = train(again, filled, looked, schedule, killed)
+    assert resumed.curve == whole.curve
+    expected = weights(network)
+    assert all(torch.equal(value, expected[name]) for name, value in weights(again).items())
+
+
+def test_an_adapter_is_saved_alike_and_refuses_another_base(base, skills, tmp_path):
+    network, tokenizer = adapted(base)
+    filled, _, _ = packs(tokenizer, skills[:6])
+    fitted = train(network, filled, [], replace(SCHEDULE, epochs=1), tmp_path / "w")
+    for name in "ab":
+        save_adapter(network, base, tmp_path / name, "# card\n", fitted)
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert files == [
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "base.json",
+        "training.json",
+    ]
+    assert all(
+        (tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files
+    )
+    assert "second" not in (tmp_path / "a" / "training.json").read_text()
+    back = load_adapter(load_base(base)[0], tmp_path / "a", trainable=True)
+    assert all(torch.equal(v, weights(network)[n]) for n, v in weights(back).items())
+    other = json.loads((tmp_path / "a" / "base.json").read_text()) | {"fingerprint": "0" * 16}
+    (tmp_path / "a" / "base.json").write_text(json.dumps(other))
+    with pytest.raises(UsageError, match="made for another base"):
+        load_adapter(load_base(base)[0], tmp_path / "a")
+    (tmp_path / "b" / "adapter_model.safetensors").write_bytes(b"torn")
+    with pytest.raises(DamagedData, match="cannot be read"):
+        load_adapter(load_base(base)[0], tmp_path / "b")
+    with pytest.raises(UsageError, match=r"holds no adapter_model.safetensors"):
+        load_adapter(load_base(base)[0], tmp_path / "w")
+
+
+def test_nothing_to_learn_and_no_such_model_are_one_sentence(base, tmp_path):
+    network, _ = adapted(base)
+    with pytest.raises(UsageError, match="no skills to train on"):
+        train(network, [], [], SCHEDULE, tmp_path)
+    with pytest.raises(UsageError, match=r"bob.model '/nowhere' cannot be loaded"):
+        load_base("/nowhere")
+
+
+def test_skills_of_an_episode_fall_on_one_side(skills):
+    sides = {}
+    for skill in skills:
+        sides.setdefault(skill.episode, set()).add(held_out(skill, 0.5))
+    assert all(len(side) == 1 for side in sides.values())
+
+
+TWO = """
+import json, os, pickle, sys, torch
+from pathlib import Path
+from alicebob.bob.sft import Lora, load_base, new_adapter, train
+from alicebob.bob.training import Schedule
+torch.set_num_threads(1)
+base, packs, out = sys.argv[1:]
+network = new_adapter(load_base(base)[0], Lora(4), 1)
+filled = pickle.loads(Path(packs).read_bytes())
+fitted = train(network, filled, [], Schedule(1e-3, epochs=1, batch=2, every=1, seed=1), Path(out))
+if os.environ.get("RANK", "0") == "0":
+    print("LOSSES", json.dumps([e["loss"] for e in fitted.curve]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_losses_of_one(base, skills, tmp_path):
+    import pickle
+
+    _, tokenizer = load_base(base)
+    filled, _, _ = packs(tokenizer, skills, budget=2000)
+    (tmp_path / "packs").write_bytes(pickle.dumps(filled))
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    losses = []
+    for count in (1, 2):
+        run = subprocess.run(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(count)),
+                *("--master_port", "29517", str(script), base, str(tmp_path / "packs")),
+                str(tmp_path / f"work{count}"),
+            ],
+            env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr[-2000:]
+        line = next(line for line in run.stdout.splitlines() if line.startswith("LOSSES"))
+        losses.append(json.loads(line.removeprefix("LOSSES")))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -1,0 +1,90 @@
+import pytest
+import torch
+
+from alicebob.bob.conversation import Conversation, window_start
+from alicebob.errors import UsageError
+from alicebob.policies import Task
+from alicebob.policies.local import Local
+from alicebob.rollout import play
+
+CONTEXT, NEW = 150, 10
+
+
+class Watched(Local):
+    """Keeps the logits that each token was drawn from."""
+
+    seen: list
+
+    def _draw(self, logits, lives):
+        self.seen.append((list(lives), logits.clone()))
+        return super()._draw(logits, lives)
+
+
+def tasks(count):
+    return [Task(f"t{n}", n, "Collect wood.", max_turns=8 + n) for n in range(count)]
+
+
+def test_the_cache_gives_the_logits_of_reading_everything_anew(model, crafter):
+    network, tokenizer = model
+    talk = Conversation(tokenizer)
+    policy = Watched(network, talk, context=CONTEXT, max_new_tokens=NEW)
+    policy.seen = []
+    episodes = list(play([crafter() for _ in range(3)], policy, tasks(3), "crafter"))
+    drawn = {e.id: [] for e in episodes}
+    for lives, logits in policy.seen:
+        for live, row in zip(lives, logits, strict=True):
+            drawn[live.task.id].append(row)
+    moved = 0
+    head = talk.head_length("Collect wood.")
+    for episode in episodes:
+        start, lengths, rows = 0, [], iter(drawn[episode.id])
+        for number, turn in enumerate(episode.turns):
+            read = len(talk.next(turn.observation))
+            before = start
+            start = window_start(start, [*lengths, read + NEW + len(talk.end)], head, CONTEXT)
+            moved += start != before
+            window = episode.turns[start:number]
+            texts = [*(t.observation for t in window), turn.observation]
+            ids = talk.first("Collect wood.", texts[0])
+            for past, text in zip(window, texts[1:], strict=True):
+                ids += list(past.token_ids) + talk.next(text)
+            for token in turn.token_ids[: sum(turn.loss_mask)]:
+                with torch.no_grad():
+                    whole = network(torch.tensor([ids])).logits[0, -1]
+                assert torch.allclose(whole, next(rows), atol=1e-4)
+                ids.append(token)
+            lengths.append(read + len(turn.token_ids))
+    assert moved > 3
+
+
+def test_the_same_wave_gives_the_same_episodes_and_counts_tokens(model, crafter):
+    network, tokenizer = model
+    talk = Conversation(tokenizer)
+
+    def episodes():
+        policy = Local(network, talk, context=CONTEXT, max_new_tokens=NEW)
+        return list(play([crafter() for _ in range(4)], policy, tasks(4), "crafter"))
+
+    first = episodes()
+    assert first == episodes()
+    for episode in first:
+        written = sum(sum(turn.loss_mask) for turn in episode.turns)
+        assert episode.budget["reply_tokens"] == written
+        assert all(turn.token_ids[-1] == talk.end[-1] for turn in episode.turns)
+
+
+def test_greedy_needs_no_draws(model, crafter):
+    network, tokenizer = model
+    policy = Local(network, Conversation(tokenizer), context=CONTEXT, temperature=0.0)
+    actions = [
+        next(play([crafter()], policy, [Task(name, 1, "Go.", max_turns=4)], "crafter")).actions
+        for name in ("one", "two")
+    ]
+    assert actions[0] == actions[1]
+
+
+def test_a_prompt_longer_than_the_context_is_one_sentence(model, crafter):
+    network, tokenizer = model
+    policy = Local(network, Conversation(tokenizer), context=40, max_new_tokens=NEW)
+    with pytest.raises(UsageError, match="does not fit into a context of 40"):
+        list(play([crafter()], policy, tasks(1), "crafter"))
