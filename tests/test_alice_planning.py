@@ -133,7 +133,7 @@ def test_guarding_closes_every_side_from_outside():
     here.write(12, 10, "tree")
     position, facing = (10, 10), (1, 0)
     for _ in range(80):
-        here.position = here._at = position
+        here.position = position
         here._at = (position[0] - here._x, position[1] - here._y)
         here.measure(np.array([entering(name) for name in here.names], np.int32))
         found = guard.way(here, (12, 10), facing, entering)
