@@ -18,7 +18,6 @@ from alicebob.bob.conversation import Conversation, write_reply
 from alicebob.bob.rows import Row
 from alicebob.envs import TextEnv
 from alicebob.policies import Live, Reply
-from alicebob.sight import quotes
 from alicebob.trace import Episode
 
 __all__ = ["RandomPolicy", "aims_of", "build_tokenizer", "corpus", "new_model", "train_base"]
@@ -67,7 +66,8 @@ def words_of(env: TextEnv) -> list[str]:
     _, info = env.reset(seed=0)
     names = [*info["admissible_actions"], *info.get("inventory", {}), *info.get("achievements", {})]
     words = {word for name in names for word in (name, *name.split("_"))}
-    return sorted(words | {word.capitalize() for word in words})
+    words |= {word.capitalize() for word in words}
+    return sorted(words | set(getattr(env, "words", ())))
 
 
 def aims_of(env: TextEnv) -> list[str]:
@@ -87,9 +87,8 @@ def corpus(
 
     An instruction is drawn without regard to what happens. A thought repeats the instruction, or
     names the random action about to be taken, or is drawn as well: so he learns that the words of
-    instruction, thought and action are the same words, and never which act serves which end. Most
-    thoughts also quote the place of something in sight, of anything at all: that teaches to quote.
-    One row in eight has no thoughts.
+    instruction, thought and action are the same words, and never which act serves which end. One
+    row in eight has no thoughts.
     """
     for episode in episodes:
         turn = 0
@@ -110,9 +109,6 @@ def corpus(
                 aim = goal if kind < 0.4 else aims[int(draw.integers(len(aims)))]
                 if kind > 0.6:
                     aim = played.action.replace("_", " ")
-                seen = sorted(quotes(played.observation).values())
-                if seen and draw.random() < 0.7:
-                    aim = f"{aim}, {seen[int(draw.integers(len(seen)))]}"
                 read += conversation.reply(write_reply("" if silent else aim, played.action))
                 if ids and len(ids) + len(read) > length:
                     break
@@ -144,9 +140,7 @@ def build_tokenizer(texts: Sequence[str], words: Sequence[str], vocabulary: int)
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    digits = "0123456789"
     seeded = [f" {word} {word}\n{word} " for word in words] * 200
-    seeded += [f" {w}{d}" for w in ("left", "right", "up", "down") for d in digits] * 50
     tokenizer.train_from_iterator([*texts, *seeded], trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -208,7 +202,7 @@ def train_base(
     rows = corpus(episodes, Conversation(tokenizer), aims, PACK, default_rng(seed))
     packs = pack(rows, PACK, tokenizer.pad_token_id)
     model = new_model(tokenizer, layers, width, context, seed)
-    schedule = Schedule(learning_rate, epochs, batch=8, every=100, seed=seed)
+    schedule = Schedule(learning_rate, epochs, batch=4, every=200, seed=seed)
     fitted = fit(model, packs, [], schedule, work)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)

@@ -46,6 +46,8 @@ ALIASES |= {name.replace(" ", "_"): action for name, action in ALIASES.items()}
 NAMES: list[str] = ["unknown", *constants.materials]
 NAMES += ["player", "cow", "zombie", "skeleton", "arrow", "plant", "ripe_plant"]
 PLAYER, PLANT, RIPE = (NAMES.index(name) for name in ("player", "plant", "ripe_plant"))
+SIDES = {(-1, 0): "left", (1, 0): "right", (0, -1): "up", (0, 1): "down"}
+TOOLS = ("pickaxe", "sword")  # held once; all else is counted
 RIPE_AGE = 301  # steps; upstream's Plant.ripe asks for more than 300
 CREATURES = {
     "cow": Cow,
@@ -55,6 +57,14 @@ CREATURES = {
     "ripe_plant": objects.Plant,
 }
 NEAR = (*constants.materials, *CREATURES)
+
+
+def _words() -> tuple[str, ...]:
+    """Return the words of the compact text: a thing with its side, an item with its number."""
+    solid = [name for name in NAMES[1:] if name not in constants.walkable and name != "player"]
+    sided = [f"{name}_{side}" for name in solid for side in SIDES.values()]
+    counted = [n for n in constants.items if not n.endswith(TOOLS)]
+    return (*NAMES, *sided, *(f"{name}{count}" for name in counted for count in range(10)))
 
 
 class Crafter:
@@ -73,6 +83,7 @@ class Crafter:
     """
 
     instructions = "Survive and achieve as much as you can."
+    words = _words()  # of the compact text, for who builds a vocabulary
 
     def __init__(self, observation: str = "smartplay", limit: str | int = "crafter") -> None:
         if observation not in OBSERVATIONS:
@@ -348,24 +359,33 @@ def _smartplay(window: NDArray[np.int64], player: objects.Player, action: str | 
 
 
 def _compact(window: NDArray[np.int64], player: objects.Player) -> str:
-    """Describe in few words: vitals, inventory, faced cell, four neighbours, nearest of each."""
+    """Describe in few words, each to be understood by itself: a thing and where it is are one word.
+
+    Vitals; what is held; the faced cell and what stands next to the player; the nearest of each
+    kind in view, nearest first, a word for each of its directions. Open ground is left out.
+    """
     vitals = " ".join(f"{name}{player.inventory[name]}" for name in VITALS)
-    items = [f"{n} {c}" for n, c in player.inventory.items() if n not in VITALS and c]
+    items = [
+        name if name.endswith(TOOLS) else f"{name}{count}"
+        for name, count in player.inventory.items()
+        if name not in VITALS and count
+    ]
     state = " asleep" if player.sleeping else " dead" if player.health <= 0 else ""
-    sides = ((-1, 0), (1, 0), (0, -1), (0, 1))
-    near = " ".join(NAMES[window[REACH_X + dx, REACH_Y + dy]] for dx, dy in sides)
+    near = []
+    for (dx, dy), side in SIDES.items():
+        name = NAMES[window[REACH_X + dx, REACH_Y + dy]]
+        if name not in constants.walkable:
+            near.append(f"{name}_{side}")
     seen = []
-    for name, dx, dy in _nearest(window):
-        if name in constants.walkable:
-            continue  # open ground is everywhere; the four neighbours tell of it
-        offset = [f"left{-dx}"] * (dx < 0) + [f"right{dx}"] * (dx > 0)
-        offset += [f"up{-dy}"] * (dy < 0) + [f"down{dy}"] * (dy > 0)
-        seen.append(" ".join([name, *offset]))
+    for name, dx, dy in sorted(_nearest(window), key=lambda found: abs(found[1]) + abs(found[2])):
+        if name not in constants.walkable:
+            seen += [f"{name}_left"] * (dx < 0) + [f"{name}_right"] * (dx > 0)
+            seen += [f"{name}_up"] * (dy < 0) + [f"{name}_down"] * (dy > 0)
     return "\n".join(
         [
             vitals + state,
             "have " + (" ".join(items) or "nothing"),
-            f"front {_faced(window, player)} near {near}",
+            " ".join([f"front {_faced(window, player)} next", *(near or ["nothing"])]),
             "see " + (" ".join(seen) or "nothing"),
         ]
     )
