@@ -155,9 +155,13 @@ def _untried(turns: Sequence[Turn]) -> tuple[str, str]:
 def _missing(tries: Sequence[Turn], affordance: Affordance) -> list[str]:
     """Return what a success needs and the text of no try names."""
     needs = [n.removeprefix(NEAR) for n in affordance.required() if not n.startswith(LOW)]
-    return [
-        need for need in needs if not any(re.search(rf"\b{need}\b", t.observation) for t in tries)
-    ]
+    return [need for need in needs if not any(_names(need, turn.observation) for turn in tries)]
+
+
+def _names(thing: str, observation: str) -> bool:
+    """Say whether a text names a thing, by itself, with its number or with its side."""
+    pattern = rf"(?<![a-z_]){re.escape(thing)}(?:\d|_(?:left|right|up|down))?(?![a-z_])"
+    return re.search(pattern, observation) is not None
 
 
 def _loop(turns: Sequence[Turn]) -> str:
