@@ -49,6 +49,7 @@ class Aims:
         self.focus = self._draw_focus(wishes)
         self.guarded = (0, 0)
         self.looked: dict[tuple[int, int], int] = {}  # when a guarded place was looked at
+        self._puzzles: list[str] = []
         self._drawn: dict[str, int] = {}  # numbers of items, and whether to have things near
 
     def _draw_focus(self, wishes: Mapping[str, float]) -> str:
@@ -208,13 +209,27 @@ class Aims:
                 yield worth, step
 
     def _promises(self, thing: str) -> bool:
-        """Say whether a thing may become what the wished event comes from, none of it there yet."""
+        """Say whether a thing may become what the wished event comes from, none of it there yet.
+
+        Where nobody knows what the event comes from, it may be any one thing: one drawn by lot.
+        """
         senses = self.senses
+        if self.focus not in senses.model.events:
+            return thing == self._puzzle() and self.focus not in senses.done
         for later in senses.model.becomes[thing]:
             use = senses.model.intents.get(USE + later)
             if use is not None and self.focus in use.events:
                 return senses.map.nearest(later) is None
         return False
+
+    def _puzzle(self) -> str:
+        """Return a thing that she can make and that changes by itself, drawn once an episode."""
+        if not self._puzzles:
+            model = self.senses.model
+            made = {m for n, a in model.intents.items() if not n.startswith(USE) for m in a.makes}
+            things = sorted(m for m in made if m in model.becomes and not self.senses.walkable(m))
+            self._puzzles = things and [things[int(self.draw.integers(len(things)))]]
+        return self._puzzles[0] if self._puzzles else ""
 
     def _guarding(
         self, place: tuple[int, int], wall: tuple[str, str, int] | None, planner: Planner
