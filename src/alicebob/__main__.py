@@ -1,0 +1,5 @@
+"""`python -m alicebob`: the command line."""
+
+from alicebob.cli import main
+
+main()
