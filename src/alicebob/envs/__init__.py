@@ -1,21 +1,24 @@
 """Environments: text in, text out, in Gymnasium's shape, found by a spec string.
 
-A spec is a registered name (`crafter`), or `package.module:Class` for a user's own. Invariant: an
-environment with the same spec, seed, options and actions gives the same bytes in any process.
-Does not: import an environment before it is asked for.
+A spec is a registered name (`crafter`), or `package.module:Class` for a user's own, and may carry
+its settings: `crafter?limit=2000&observation=compact`. Invariant: an environment with the same
+spec, settings, seed, options and actions gives the same bytes in any process. Does not: import an
+environment before it is asked for.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import json
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any, Protocol, cast, runtime_checkable
+from urllib.parse import quote, unquote
 
 from alicebob.errors import UnknownName, UsageError
 
-__all__ = ["TextEnv", "available", "make"]
+__all__ = ["TextEnv", "available", "describe", "make", "parse"]
 
 GROUP = "alicebob.environments"
 
@@ -38,12 +41,62 @@ def available() -> dict[str, str]:
     return dict(sorted((point.name, point.value) for point in entry_points(group=GROUP)))
 
 
-def make(spec: str, **settings: Any) -> TextEnv:
-    """Build the environment that `spec` names; `settings` go to its constructor.
+def describe(spec: str, settings: Mapping[str, Any]) -> str:
+    """Return spec and settings in one string, the same for equal settings in any order.
 
-    Raises UnknownName for a name that is not registered or a setting the environment does not
-    have, UsageError for a class that cannot be imported.
+    Strings stand as they are, other values as JSON; `parse` gives both back. Raises UsageError for
+    a value that JSON does not have.
     """
+    try:
+        words = [f"{quote(name)}={quote(_write(settings[name]))}" for name in sorted(settings)]
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"Settings of {spec} must be plain values: {error}.") from error
+    return "?".join([spec, "&".join(words)] if words else [spec])
+
+
+def _write(value: Any) -> str:
+    if isinstance(value, str) and _read(value) == value:
+        return value
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _read(text: str) -> Any:
+    """Read a value that is JSON as such, any other as a string."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def parse(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the spec and the settings of such a string.
+
+    Raises UsageError where a setting has no value or is there twice.
+    """
+    spec, _, query = text.partition("?")
+    settings: dict[str, Any] = {}
+    for word in query.split("&") if query else []:
+        name, found, value = word.partition("=")
+        if not (name and found) or unquote(name) in settings:
+            raise UsageError(
+                f"{word!r} in environment {text!r} must be one setting=value, given once."
+            )
+        settings[unquote(name)] = _read(unquote(value))
+    return spec, settings
+
+
+def make(spec: str, **settings: Any) -> TextEnv:
+    """Build the environment that `spec` names; its settings go to its constructor.
+
+    Settings may stand in the spec too: `crafter?observation=compact`. Raises UnknownName for a name
+    that is not registered or a setting the environment does not have, UsageError for a setting
+    given twice or a class that cannot be imported.
+    """
+    spec, written = parse(spec)
+    for setting in settings:
+        if setting in written:
+            raise UsageError(f"Environment {spec!r} is given the setting {setting!r} twice.")
+    settings = written | settings
     target = spec if ":" in spec else available().get(spec)
     if target is None:
         raise UnknownName("environment", spec, available())

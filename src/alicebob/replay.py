@@ -1,0 +1,100 @@
+"""Replays: an episode played again from its seed, as pictures.
+
+Invariant: every picture is of the recorded episode; where the replay shows another observation than
+the record, it stops with DamagedData. Does not: need the policy that acted, or change the episode.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from alicebob.envs import make
+from alicebob.errors import DamagedData, UsageError
+from alicebob.trace import Episode
+
+__all__ = ["frames", "write_gif"]
+
+Picture = NDArray[np.uint8]
+
+
+def frames(
+    episode: Episode, *, start: int = 0, end: int | None = None, size: int = 180
+) -> list[Picture]:
+    """Return pictures (size, size, 3) of an episode: one before turn `start`, one after each turn.
+
+    Stops after turn `end`, exclusive. Raises UsageError where the environment has no pictures or
+    the episode no such turns, DamagedData where the replay's observations differ from the recorded.
+    """
+    return list(_pictures(episode, start, end, size))
+
+
+def write_gif(
+    episode: Episode,
+    path: Path,
+    *,
+    start: int = 0,
+    end: int | None = None,
+    size: int = 270,
+    rate: float = 8.0,
+) -> None:
+    """Write the pictures of an episode as a GIF that repeats, `rate` of them in a second.
+
+    The file is there whole or not at all. Raises what `frames` raises.
+    """
+    pictures = (Image.fromarray(picture) for picture in _pictures(episode, start, end, size))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    spare = path.with_name(f".{path.name}.part")
+    try:
+        next(pictures).save(
+            spare,
+            format="GIF",
+            save_all=True,
+            append_images=pictures,
+            duration=round(1000 / rate),
+            loop=0,
+        )
+        os.replace(spare, path)
+    finally:
+        spare.unlink(missing_ok=True)
+
+
+def _pictures(episode: Episode, start: int, end: int | None, size: int) -> Iterator[Picture]:
+    end = len(episode.turns) if end is None else end
+    if not 0 <= start <= end <= len(episode.turns):
+        raise UsageError(
+            f"Episode {episode.id} has turns 0 to {len(episode.turns)}, not {start} to {end}."
+        )
+    env: Any = make(episode.environment)
+    if not hasattr(env, "render"):
+        raise UsageError(f"Environment {episode.environment!r} has no render(), so no pictures.")
+    for turn, observation in enumerate(_observations(env, episode, end)):
+        _compare(episode, turn, observation)
+        if turn >= start:
+            yield env.render(size)
+
+
+def _observations(env: Any, episode: Episode, end: int) -> Iterator[str]:
+    """Yield what the environment shows before the first turn and after each one up to `end`."""
+    observation, _ = env.reset(seed=episode.seed, options=dict(episode.options))
+    yield observation
+    for turn in episode.turns[:end]:
+        observation, *_ = env.step(turn.action)
+        yield observation
+
+
+def _compare(episode: Episode, turn: int, observation: str) -> None:
+    """Raise DamagedData unless this is the observation that was recorded before this turn."""
+    over = turn == len(episode.turns)
+    if observation != (episode.final if over else episode.turns[turn].observation):
+        raise DamagedData(
+            f"Episode {episode.id} does not replay: {episode.environment} shows another "
+            f"observation {'at its end' if over else f'before turn {turn}'} than was recorded. "
+            "Replay it with the version that recorded it, or explore again with 'dvc repro'."
+        )
