@@ -83,6 +83,7 @@ class Bob(_Block):
     dtype: Literal["float32", "bfloat16", "float16"]
     preamble: Literal["brief", "full"]
     context: Annotated[int, Field(ge=64)]
+    turns: Annotated[int, Field(ge=0)]
     max_new_tokens: Count
     temperature: Annotated[float, Field(ge=0)]
     lora_rank: Count

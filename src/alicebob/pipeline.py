@@ -243,6 +243,7 @@ def train(context: Context) -> None:
         dataset.read_skills(context.read("skills")),
         conversation,
         context=params.bob.context,
+        turns=params.bob.turns,
         pack_tokens=settings.pack_tokens,
         budget=settings.budget,
         repeat=settings.repeat,
@@ -297,6 +298,7 @@ def _bob(
         model,
         conversation,
         context=settings["context"],
+        turns=settings["turns"],
         max_new_tokens=settings["max_new_tokens"],
         temperature=settings["temperature"],
     )

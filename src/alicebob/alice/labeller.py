@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from numpy.random import Generator, default_rng
 
 from alicebob.alice import words
+from alicebob.sight import with_side
 from alicebob.trace import Episode, Outcome, Skill, Turn
 
 __all__ = ["AIMLESS", "OPEN_PLAY", "label"]
@@ -145,6 +146,8 @@ def _draw(name: str) -> Generator:
 def _turn(turn: Turn, thought: str, *tags: str) -> Turn:
     """Return a turn as a skill shows it: with its thought, without Alice's intent."""
     kept = tuple(tag for tag in turn.tags if not tag.startswith(INTENT))
+    if thought:
+        thought = with_side(thought, _subject(turn), turn.action, turn.observation)
     return Turn(turn.observation, turn.action, thought, turn.reward, turn.events, (*kept, *tags))
 
 

@@ -41,14 +41,19 @@ def parse_reply(text: str) -> tuple[str, str]:
     return " ".join(thought.group(1).split()) if thought else "", " ".join(line.split())
 
 
-def window_start(start: int, lengths: Sequence[int], head: int, context: int) -> int:
+def window_start(
+    start: int, lengths: Sequence[int], head: int, context: int, turns: int = 0
+) -> int:
     """Return the first turn to keep, so that the next decision fits into the context.
 
     `lengths[i]` are the tokens of turn i (for the last one, what it may grow to), `head` those of
     the instruction. While all from `start` on fit, nothing changes; else the oldest turns go until
-    a third of the context is filled, but the last turn stays. Raises UsageError where it alone does
+    a third of the context is filled, but the last turn stays. `turns` bounds the turns too, 0 for
+    no bound: when there would be more, only the last stays. Raises UsageError where it alone does
     not fit.
     """
+    if turns and len(lengths) - start > turns:
+        start = len(lengths) - 1
     used = head + sum(lengths[start:])
     if used <= context:
         return start
@@ -136,6 +141,15 @@ class Conversation:
             )
         return found.group(1), found.group(2), found.group(3)
 
+    def _encode(self, text: str) -> list[int]:
+        """Tokenise plain text, in which special tokens count as letters."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            ids = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+            return list(ids)
+        backend.encode_special_tokens = True  # set each time: other calls of the library unset it
+        return list(backend.encode(text, add_special_tokens=False).ids)
+
     def _ids(self, before: str, content: str = "", after: str = "") -> list[int]:
         """Tokenise template text, content and template text as one run.
 
@@ -151,9 +165,7 @@ class Conversation:
                 plain += run
                 continue
             if plain:
-                ids += self.tokenizer.encode(
-                    plain, add_special_tokens=False, split_special_tokens=True
-                )
+                ids += self._encode(plain)
             plain = ""
             if run is not None:
                 ids.append(run)

@@ -25,10 +25,15 @@ UNLEARNT = ("aimless", "error")  # tags of turns that may be read and not learnt
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Token ids of one window of a trajectory, and 1 where there is loss."""
+    """Token ids of one window of a trajectory, and 1 where there is loss.
+
+    `kind` is what the window serves, for balance: the skill's name, or in open play the aim of its
+    last learnt turn.
+    """
 
     ids: tuple[int, ...]
     mask: tuple[int, ...]
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,10 @@ class Pack:
     position_ids: list[int]
 
 
-def rows_of(skill: Skill, conversation: Conversation, context: int) -> Iterator[Row]:
-    """Yield the rows of a skill: windows of at most `context` tokens with the mask of each turn.
+def rows_of(
+    skill: Skill, conversation: Conversation, context: int, turns: int = 0
+) -> Iterator[Row]:
+    """Yield the rows of a skill: windows of at most `context` tokens and `turns` turns.
 
     Loss is on the replies, their end included, of turns that are neither among the first
     `skill.context` nor tagged as aimless or wrong. A window without loss is left out.
@@ -55,7 +62,7 @@ def rows_of(skill: Skill, conversation: Conversation, context: int) -> Iterator[
     head = conversation.head_length(skill.instruction)
     start = learnt = 0
     for last in range(len(skill.turns)):
-        moved = window_start(start, lengths[: last + 1], head, context)
+        moved = window_start(start, lengths[: last + 1], head, context, turns)
         if moved != start:
             yield from _row(skill, conversation, observations, replies, start, learnt, last)
             start, learnt = moved, last
@@ -77,6 +84,7 @@ def _row(
 ) -> Iterator[Row]:
     ids: list[int] = []
     mask: list[int] = []
+    kind = skill.name
     for number in range(start, end):
         turn = skill.turns[number]
         read = observations[number]
@@ -84,9 +92,11 @@ def _row(
             read = conversation.first(skill.instruction, turn.observation)
         told = number < max(learnt, skill.context) or any(tag in UNLEARNT for tag in turn.tags)
         ids += read + replies[number]
+        if not told and skill.name == "open_play":
+            kind = f"open_play {turn.thought.partition(',')[0]}"
         mask += [0] * len(read) + [int(not told)] * len(replies[number])
     if any(mask):
-        yield Row(tuple(ids), tuple(mask))
+        yield Row(tuple(ids), tuple(mask), kind)
 
 
 def held_out(skill: Skill, fraction: float) -> bool:
@@ -107,17 +117,19 @@ def balanced(
 ) -> list[Row]:
     """Choose rows of named groups up to a budget of tokens, so that rare kinds are not drowned.
 
-    `shares` gives groups a fixed share of the budget; the others divide the rest, each by the
-    square root of its tokens. No row is taken more than `repeat` times.
+    `shares` gives families (the first word of a group's name) a fixed share of the budget; the
+    others divide the rest. Within a family each group counts by the square root of its tokens. No
+    row is taken more than `repeat` times.
     """
     groups = {name: rows for name, rows in sorted(groups.items()) if rows}
-    tokens = {name: sum(len(row.ids) for row in rows) for name, rows in groups.items()}
-    fixed = {name: share for name, share in shares.items() if name in groups}
-    weights = {name: tokens[name] ** 0.5 for name in groups if name not in fixed}
-    rest = max(0.0, 1 - sum(fixed.values())) / (sum(weights.values()) or 1.0)
+    family = {name: name.split()[0] if name.split()[0] in shares else "" for name in groups}
+    portion = {**shares, "": max(0.0, 1 - sum(shares.values()))}
+    present = sum(portion[kind] for kind in set(family.values())) or 1.0
+    weights = {name: sum(len(row.ids) for row in rows) ** 0.5 for name, rows in groups.items()}
     chosen: list[Row] = []
     for name, rows in groups.items():
-        share = fixed.get(name, weights.get(name, 0.0) * rest)
+        rivals = sum(weights[other] for other in groups if family[other] == family[name])
+        share = portion[family[name]] / present * weights[name] / rivals
         chosen += _sample(rows, round(share * budget), repeat, draw)
     order = draw.permutation(len(chosen))
     return [chosen[i] for i in order]

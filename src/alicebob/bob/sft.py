@@ -114,6 +114,7 @@ def packs_of(
     conversation: Conversation,
     *,
     context: int,
+    turns: int,
     pack_tokens: int,
     budget: int,
     repeat: int,
@@ -121,17 +122,18 @@ def packs_of(
     validation_share: float,
     seed: int,
 ) -> tuple[list[Pack], list[Pack], dict[str, int]]:
-    """Return (training packs, validation packs, rows chosen by skill name)."""
+    """Return (training packs, validation packs, rows at hand by kind)."""
     train: dict[str, list[Row]] = {}
     validation: dict[str, list[Row]] = {}
     for skill in skills:
         side = validation if held_out(skill, validation_share) else train
-        side.setdefault(skill.name, []).extend(rows_of(skill, conversation, context))
+        for row in rows_of(skill, conversation, context, turns):
+            side.setdefault(row.kind, []).append(row)
     padding = conversation.tokenizer.pad_token_id
     padding = conversation.tokenizer.eos_token_id if padding is None else padding
     draw = default_rng(seed)
     chosen = balanced(train, budget, repeat, dict(shares), draw)
-    looked = balanced(validation, max(pack_tokens, budget // 40), 1, dict(shares), draw)
+    looked = balanced(validation, max(pack_tokens, budget // 60), 1, dict(shares), draw)
     counts = {name: len(rows) for name, rows in sorted(train.items())}
     return pack(chosen, pack_tokens, padding), pack(looked, pack_tokens, padding), counts
 

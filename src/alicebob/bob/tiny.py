@@ -18,6 +18,7 @@ from alicebob.bob.conversation import Conversation, write_reply
 from alicebob.bob.rows import Row
 from alicebob.envs import TextEnv
 from alicebob.policies import Live, Reply
+from alicebob.sight import sides
 from alicebob.trace import Episode
 
 __all__ = ["RandomPolicy", "aims_of", "build_tokenizer", "corpus", "new_model", "train_base"]
@@ -87,8 +88,9 @@ def corpus(
 
     An instruction is drawn without regard to what happens. A thought repeats the instruction, or
     names the random action about to be taken, or is drawn as well: so he learns that the words of
-    instruction, thought and action are the same words, and never which act serves which end. One
-    row in eight has no thoughts.
+    instruction, thought and action are the same words, and never which act serves which end. Most
+    thoughts also quote the side of something in sight, of anything at all: that teaches to quote.
+    One row in eight has no thoughts.
     """
     for episode in episodes:
         turn = 0
@@ -96,7 +98,7 @@ def corpus(
             ids: list[int] = []
             goal = aims[int(draw.integers(len(aims)))]
             silent = draw.random() < 1 / 8
-            for _ in range(int(draw.integers(2, 13))):
+            for _ in range(int(draw.integers(1, 7))):
                 if turn == len(episode.turns):
                     break
                 played = episode.turns[turn]
@@ -109,6 +111,9 @@ def corpus(
                 aim = goal if kind < 0.4 else aims[int(draw.integers(len(aims)))]
                 if kind > 0.6:
                     aim = played.action.replace("_", " ")
+                seen = sides(played.observation)
+                if seen and draw.random() < 0.7:
+                    aim += ", " + " ".join(seen[int(draw.integers(len(seen)))])
                 read += conversation.reply(write_reply("" if silent else aim, played.action))
                 if ids and len(ids) + len(read) > length:
                     break

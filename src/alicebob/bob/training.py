@@ -82,7 +82,7 @@ def fit(
         learning_rate=schedule.learning_rate,
         num_train_epochs=schedule.epochs,
         per_device_train_batch_size=max(1, schedule.batch // world),
-        per_device_eval_batch_size=max(1, schedule.batch // world),
+        per_device_eval_batch_size=max(1, 4 * schedule.batch // world),
         lr_scheduler_type="linear",
         warmup_steps=schedule.warmup,
         weight_decay=schedule.weight_decay,
@@ -123,6 +123,7 @@ def fit(
     begun = time.monotonic()
     with _logits_only_where_there_is_loss(model) as chosen:
         trainer.chosen = chosen
+        trainer.tokens_per_pack = _mean_tokens(validation)
         trainer.train(resume_from_checkpoint=_last_whole(work))
     state = trainer.state
     return Fitted(
@@ -138,6 +139,7 @@ class _Trainer(Trainer):  # type: ignore[misc]
     """A Trainer whose loss is the sum over loss tokens, divided by their number in the batch."""
 
     chosen: dict[str, Tensor]
+    tokens_per_pack: float  # with loss, over the validation packs
 
     def compute_loss(
         self,
@@ -170,9 +172,7 @@ class _Trainer(Trainer):  # type: ignore[misc]
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
             total, _ = self._summed(model, inputs)
-        everything = sum(sum(i != IGNORED for i in p.labels[1:]) for p in self.eval_dataset)
-        per_pack = everything / len(self.eval_dataset)
-        return total / (len(inputs["labels"]) * per_pack), None, None
+        return total / (len(inputs["labels"]) * self.tokens_per_pack), None, None
 
 
 @contextmanager
@@ -192,6 +192,11 @@ def _logits_only_where_there_is_loss(model: Any) -> Any:
         yield chosen
     finally:
         handle.remove()
+
+
+def _mean_tokens(packs: Sequence[Pack]) -> float:
+    counts = [sum(label != IGNORED for label in p.labels[1:]) for p in packs]
+    return sum(counts) / max(1, len(counts))
 
 
 def _collate(packs: Sequence[Pack]) -> dict[str, Tensor]:

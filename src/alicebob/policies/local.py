@@ -39,7 +39,8 @@ class _Row:
 class Local:
     """Plays with a Hugging Face causal language model.
 
-    `context` bounds prompt and reply together; `temperature` 0 is greedy. Raises UsageError where
+    `context` bounds prompt and reply together, `turns` the turns in it (0 is no bound);
+    `temperature` 0 is greedy. Raises UsageError where
     an instruction and one observation do not fit.
     """
 
@@ -49,12 +50,13 @@ class Local:
         conversation: Conversation,
         *,
         context: int,
+        turns: int = 0,
         max_new_tokens: int = 16,
         temperature: float = 0.7,
     ) -> None:
         self.model = model.eval()
         self.conversation = conversation
-        self.context, self.max_new_tokens = context, max_new_tokens
+        self.context, self.turns, self.max_new_tokens = context, turns, max_new_tokens
         self.temperature = temperature
         self._rows: dict[int, _Row] = {}
         self._cache: _Cache | None = None
@@ -118,7 +120,9 @@ class Local:
         row.reads.append(len(read))
         reserve = self.max_new_tokens + len(self.conversation.end)
         lengths = [r + len(w) for r, w in zip(row.reads, row.replies, strict=False)]
-        start = window_start(row.start, [*lengths, len(read) + reserve], row.head, self.context)
+        start = window_start(
+            row.start, [*lengths, len(read) + reserve], row.head, self.context, self.turns
+        )
         if start == row.start and row.replies:
             return row.pending + read
         row.start, row.filled = start, 0

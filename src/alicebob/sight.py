@@ -1,0 +1,25 @@
+"""Sight: on which sides an observation says that things are, in its own words.
+
+A thought that quotes the side of what it is about ("collect wood, tree left") lets a small model
+look first and act then. Works on texts that join a thing and its side in a word, as compact Crafter
+does; of others it quotes nothing. Does not: know what a thing is good for.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["sides", "with_side"]
+
+_SIDED = re.compile(r"\b([a-z_]+)_(left|right|up|down)\b")
+
+
+def sides(observation: str) -> list[tuple[str, str]]:
+    """Return (thing, side) for each that the observation names, without repeats, in order."""
+    return list(dict.fromkeys(_SIDED.findall(observation)))
+
+
+def with_side(thought: str, thing: str, action: str, observation: str) -> str:
+    """Return a thought with the side on which its thing was seen and to which the action went."""
+    side = action.rpartition("_")[2]
+    return f"{thought}, {thing} {side}" if (thing, side) in sides(observation) else thought
