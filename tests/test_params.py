@@ -40,7 +40,7 @@ def test_a_round_changes_only_what_it_names(tmp_path):
         (("{prev: r000}", "{prev: r000, train: {lr: 1}}"), "Unknown parameter 'train.lr'"),
         (("{prev: r000}", "{prev: r000, seed: 2}"), "seed is shared by all rounds"),
         (("seed: 1 ", "seed: [1 "), "not valid YAML"),
-        (("pack_tokens: 512", "pack_tokens: 128"), "at least bob.context"),
+        (("pack_tokens: 256", "pack_tokens: 128"), "at least bob.context"),
     ],
 )
 def test_wrong_parameters_are_one_sentence(tmp_path, change, message):
