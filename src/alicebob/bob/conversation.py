@@ -17,6 +17,7 @@ from alicebob.errors import UsageError
 
 __all__ = ["Conversation", "parse_reply", "window_start", "write_reply"]
 
+REMEMBERED = 10_000  # replies: few differ, and many turns share them
 PREAMBLES = ("brief", "full")
 _MARKS = ("qzxuserone", "qzxbobone", "qzxusertwo", "qzxbobtwo")
 _THOUGHT = re.compile(r"Thought:[ \t]*(.*?)\s*(?=\bAction:|\Z)", re.DOTALL)
@@ -89,6 +90,10 @@ class Conversation:
         self._special = {token.content: number for number, token in known if token.special}
         self._head, self._middle, glue = self._frame()
         self._close, self._open = _after_first(glue, self._special)
+        frame = ("", self._head, self._middle, self._open, self._close)
+        self._pieces = {text: _pieces(text, self._special) for text in frame}
+        self._heads: dict[str, int] = {}
+        self._replies: dict[str, list[int]] = {}
         #: The ids that end a reply: the last of them is where to stop generating.
         self.end: list[int] = self._ids(self._close)
         if not self.end:
@@ -104,11 +109,19 @@ class Conversation:
 
     def reply(self, text: str) -> list[int]:
         """Return the ids of a whole reply, its end included."""
-        return self._ids("", text.strip(), self._close)
+        known = self._replies.get(text)
+        if known is None:
+            known = self._replies[text] = self._ids("", text.strip(), self._close)
+            if len(self._replies) > REMEMBERED:
+                self._replies.clear()
+        return list(known)
 
     def head_length(self, instruction: str) -> int:
         """Return how many tokens the instruction adds to the first observation of a window."""
-        return len(self.first(instruction, "x")) - len(self.next("x"))
+        if instruction not in self._heads:
+            length = len(self.first(instruction, "x")) - len(self.next("x"))
+            self._heads[instruction] = length
+        return self._heads[instruction]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of a generated reply, without its end."""
@@ -156,7 +169,7 @@ class Conversation:
         Special tokens are taken from the template's text only; plain text that touches the content
         is tokenised with it, as the whole conversation would be.
         """
-        head, tail = _pieces(before, self._special), _pieces(after, self._special)
+        head, tail = self._pieces[before], self._pieces[after]
         runs: list[str | int] = [*head, *([content] if content else []), *tail]
         ids: list[int] = []
         plain = ""
