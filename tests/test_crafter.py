@@ -179,12 +179,22 @@ def test_what_is_granted_is_there_and_is_no_reward():
         ({"near": ["tabel"]}, "Did you mean 'table'"),
         ({"inventory": {"wod": 1}}, "Did you mean 'wood'"),
         ({"inventory": {"wood": 10}}, "wood must be between 0 and 9, got 10"),
+        ({"inventory": {"wood": "1"}}, "wood must be between 0 and 9, got '1'"),
+        ({"inventory": ["wood"]}, "inventory must be items with their numbers"),
+        ({"near": "table"}, "near must be a list of names; got 'table'"),
+        ({"near": [3]}, "Unknown thing to put near '3'"),
         ({"goal": 1}, "Unknown reset option 'goal'"),
     ],
 )
 def test_a_wrong_grant_is_one_sentence(options, error):
     with pytest.raises(UsageError, match=error):
         alicebob.make("crafter").reset(seed=0, options=options)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "a"])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(UsageError, match="seed must be a whole number"):
+        alicebob.make("crafter").reset(seed=seed)
 
 
 def test_a_trial_can_be_done_with_what_it_grants():

@@ -57,6 +57,8 @@ CREATURES = {
     "ripe_plant": objects.Plant,
 }
 NEAR = (*constants.materials, *CREATURES)
+OPTIONS: dict[str, Any] = {"inventory": Mapping, "near": (list, tuple)}
+SHAPES = {"inventory": "items with their numbers", "near": "a list of names"}
 
 
 def _words() -> tuple[str, ...]:
@@ -109,22 +111,12 @@ class Crafter:
 
         `options` may have `inventory`, the items and vitals to begin with, and `near`, names of
         materials and creatures put one to three steps away. Raises UnknownName for another option,
-        item or name, UsageError for an amount the game cannot hold.
+        item or name, UsageError for another seed or an amount the game cannot hold.
         """
-        options = dict(options or {})
-        inventory, near = options.pop("inventory", {}), options.pop("near", [])
-        for name in options:
-            raise UnknownName("reset option", name, ["inventory", "near"], "crafter")
-        for item, amount in inventory.items():
-            if item not in constants.items:
-                raise UnknownName("item", item, constants.items, "crafter")
-            if not 0 <= amount <= constants.items[item]["max"]:
-                most = constants.items[item]["max"]
-                raise UsageError(f"crafter: {item} must be between 0 and {most}, got {amount}.")
-        for name in near:
-            if name not in NEAR:
-                raise UnknownName("thing to put near", name, NEAR, "crafter")
+        inventory, near = _wanted(options or {})
         seed = 0 if seed is None else seed
+        if not isinstance(seed, int | np.integer) or seed < 0:
+            raise UsageError(f"crafter: seed must be a whole number from 0; got {seed!r}.")
         self._game = self._game or Game(self.max_steps)
         self._game.start(seed)
         _grant(self._game, inventory, near, seed)
@@ -220,6 +212,26 @@ class Crafter:
         return window
 
 
+def _wanted(options: Mapping[str, Any]) -> tuple[Mapping[str, int], Sequence[str]]:
+    """Return the inventory and the things near that reset options ask for, checked."""
+    for option, value in options.items():
+        if option not in OPTIONS:
+            raise UnknownName("reset option", option, OPTIONS, "crafter")
+        if not isinstance(value, OPTIONS[option]):
+            raise UsageError(f"crafter: {option} must be {SHAPES[option]}; got {value!r}.")
+    inventory, near = options.get("inventory", {}), options.get("near", [])
+    for item, amount in inventory.items():
+        if item not in constants.items:
+            raise UnknownName("item", item, constants.items, "crafter")
+        most = constants.items[item]["max"]
+        if type(amount) is not int or not 0 <= amount <= most:
+            raise UsageError(f"crafter: {item} must be between 0 and {most}, got {amount!r}.")
+    for name in near:
+        if name not in NEAR:
+            raise UnknownName("thing to put near", str(name), NEAR, "crafter")
+    return inventory, near
+
+
 def _grant(game: Game, inventory: Mapping[str, int], near: Sequence[str], seed: int) -> None:
     """Give the player items and put things near, the same for the same seed."""
     player = game._player
@@ -254,18 +266,19 @@ def _free_cell(game: Game, name: str, draw: np.random.Generator) -> tuple[int, i
         (around[int(i)] for i in order),
         key=lambda cell: (abs(cell[0]) + abs(cell[1]) < nearest, abs(cell[0]) + abs(cell[1])),
     )
-    ground = [(px + dx, py + dy) for dx, dy in cells if _open(game, px + dx, py + dy)]
+    ground = [(px + dx, py + dy) for dx, dy in cells if _open(game, px + dx, py + dy, name)]
     if not ground:
         raise UsageError(f"crafter: there is no room for a {name} near the player of this world.")
     return ground[0]
 
 
-def _open(game: Game, x: int, y: int) -> bool:
+def _open(game: Game, x: int, y: int, name: str) -> bool:
+    """Return whether a thing can be put on a cell, and is not what the cell is made of."""
     width, height = game._world.area
     if not (0 <= x < width and 0 <= y < height):
         return False
     material, thing = game._world[x, y]
-    return thing is None and material in constants.walkable
+    return thing is None and material in constants.walkable and material != name
 
 
 def achievement_score(rates: Mapping[str, float]) -> float:
