@@ -137,6 +137,12 @@ def test_wrong_settings_say_what_to_do(settings, words):
         alicebob.make("crafter", **settings)
 
 
+@pytest.mark.parametrize("limit", [0, True, 1.5, None, [3]])
+def test_a_limit_is_a_number_of_steps(limit):
+    with pytest.raises(UsageError, match="limit must be a whole number of steps above 0"):
+        alicebob.make("crafter", limit=limit)
+
+
 def test_an_unknown_environment_suggests():
     with pytest.raises(UnknownName, match="Did you mean 'crafter'"):
         alicebob.make("crafty")
