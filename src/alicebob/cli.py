@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
-from alicebob.errors import AliceBobError
+from alicebob.errors import AliceBobError, UsageError
 
 __all__ = ["main", "run_command"]
 
@@ -169,3 +170,46 @@ def diff_rounds(first: str, second: str) -> None:
     from alicebob.rounds import difference
 
     click.echo(difference(first, second))
+
+
+@main.group()
+def episode() -> None:
+    """Look at single episodes."""
+
+
+def _episode(episode_id: str) -> Any:
+    """Find an episode by its id, e.g. r001-test-open_play-03, in what its round wrote."""
+    from alicebob.dataset import read_episodes
+    from alicebob.rounds import place
+
+    round_id = episode_id.partition("-")[0]
+    for kind in ("evaluations", "episodes"):
+        folder = place(kind, round_id)
+        for found in read_episodes(folder) if folder.is_dir() else ():
+            if found.id == episode_id:
+                return found
+    raise UsageError(f"There is no episode {episode_id!r}; see the ids in data/feedback.")
+
+
+@episode.command("show")
+@click.argument("episode_id")
+def show_episode(episode_id: str) -> None:
+    """Print an episode, turn by turn: what was seen, thought and done."""
+    found = _episode(episode_id)
+    click.echo(f"{found.id}, {found.environment}, seed {found.seed}: {found.instruction}")
+    for number, turn in enumerate(found.turns):
+        thought = f" ({turn.thought})" if turn.thought else ""
+        events = f" -> {', '.join(turn.events)}" if turn.events else ""
+        click.echo(f"\n[{number}] {turn.observation}\n> {turn.action}{thought}{events}")
+    click.echo(f"\n{found.outcome.value} after {len(found.turns)} turns")
+
+
+@episode.command("gif")
+@click.argument("episode_id")
+@click.argument("path", type=click.Path(path_type=Path))
+def draw_episode(episode_id: str, path: Path) -> None:
+    """Replay an episode from its seed and actions and write it as a GIF to PATH."""
+    from alicebob.replay import write_gif
+
+    write_gif(_episode(episode_id), path)
+    click.echo(f"Wrote {path}.", err=True)

@@ -18,7 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from alicebob import dataset, evaluation
-from alicebob.envs import TextEnv, make
+from alicebob.envs import TextEnv, describe, make
 from alicebob.methods import method
 from alicebob.policies import Policy, Task
 from alicebob.rollout import play_all, seeds, totals
@@ -37,9 +37,7 @@ def workers() -> int:
 
 
 def _env_name(context: Context) -> str:
-    settings = context.params.env.settings.items()
-    query = "&".join(f"{name}={value}" for name, value in sorted(settings))
-    return context.params.env.spec + (f"?{query}" if query else "")
+    return describe(context.params.env.spec, context.params.env.settings)
 
 
 def _maker(context: Context) -> Callable[[], TextEnv]:
