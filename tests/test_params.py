@@ -39,7 +39,11 @@ def test_a_round_changes_only_what_it_names(tmp_path):
         (("r001: {prev", "09: {prev"), "round 9 must be a letter"),
         (("{prev: r000}", "{prev: r000, train: {lr: 1}}"), "Unknown parameter 'train.lr'"),
         (("{prev: r000}", "{prev: r000, seed: 2}"), "seed is shared by all rounds"),
+        (("r001: {prev: r000}", "r001: {prev: [r000]}"), "parent .'r000'. of round r001 does not"),
         (("seed: 1 ", "seed: [1 "), "not valid YAML"),
+        (("seed: 1 ", "seed: -1 "), "seed: .* greater than or equal to 0"),
+        (("  repeat: 4 ", "  repeat: true "), "train.repeat: .* valid integer, got True"),
+        (("learning_rate: 2.0e-3", "learning_rate: .inf"), "learning_rate: .* finite"),
         (("pack_tokens: 256", "pack_tokens: 128"), "at least bob.context"),
     ],
 )

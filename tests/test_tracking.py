@@ -126,6 +126,7 @@ def test_a_round_is_added_with_its_changes_and_comments_stay(project):
         (["r001"], "Round r001 is in params.yaml already", 2),
         (["train.lr=1"], "Unknown parameter 'train.lr'", 2),
         (["seed=1"], "seed is shared by all rounds", 2),
+        (["method=exi"], "Unknown method 'exi'. Did you mean 'exif'?", 2),
     ],
 )
 def test_a_wrong_round_changes_nothing(project, words, message, code):

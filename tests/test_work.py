@@ -4,11 +4,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from alicebob.errors import Busy
-from alicebob.work import Folder, content_hash, publish
+from alicebob.errors import AliceBobError, Busy
+from alicebob.work import Folder, code_hash, content_hash, publish
 
 
 def test_another_key_empties_the_folder_and_the_same_key_keeps_it(tmp_path):
@@ -23,6 +24,54 @@ def test_another_key_empties_the_folder_and_the_same_key_keeps_it(tmp_path):
     assert folder.open({"lr": 1})
     assert not folder.open({"lr": 2})
     assert not (folder.scratch / "checkpoint").exists()
+
+
+def test_finished_work_is_done_anew_by_other_code_and_unfinished_work_goes_on(tmp_path):
+    folder = Folder("train", "r001", tmp_path)
+    folder.open({}, "old")
+    (folder.scratch / "checkpoint").write_text("half way")
+    assert not folder.open({}, "new")
+    assert (folder.scratch / "checkpoint").exists()
+    (folder.out / "bob").write_text("old")
+    folder.close("new")
+    assert folder.open({}, "new")
+    assert not folder.open({}, "newer")
+    assert not (folder.out / "bob").exists()
+
+
+def test_a_kill_while_the_folder_is_emptied_leaves_nothing_that_looks_finished(
+    tmp_path, monkeypatch
+):
+    folder = Folder("train", "r001", tmp_path)
+    folder.open({"lr": 1})
+    (folder.out / "bob").write_text("whole")
+    folder.close()
+
+    def killed(path):
+        (folder.out / "bob").unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alicebob.work._remove", killed)
+    with pytest.raises(KeyboardInterrupt):
+        folder.open({"lr": 2})
+    monkeypatch.undo()
+    assert not folder.open({"lr": 1})
+
+
+def test_other_processes_join_under_the_same_key_and_only_where_there_is_work(tmp_path):
+    folder = Folder("train", "r001", tmp_path)
+    folder.open({"lr": 1})
+    assert folder.joined({"lr": 1})
+    with pytest.raises(AliceBobError, match=r"did not open .*train/r001"):
+        folder.joined({"lr": 2}, wait=0.0)
+    folder.close()
+    assert not folder.joined({"lr": 1})
+
+
+def test_the_code_is_the_same_in_another_process():
+    words = "from alicebob.work import code_hash; print(code_hash())"
+    other = subprocess.run([sys.executable, "-c", words], stdout=subprocess.PIPE, text=True)
+    assert other.stdout.strip() == code_hash()
 
 
 def test_what_was_published_and_deleted_is_published_again(tmp_path):
@@ -70,30 +119,71 @@ def test_a_second_writer_is_told_who_is_at_work(tmp_path):
         pass  # a killed holder leaves no lock behind
 
 
-ORPHAN = """
+STAGE = """
 import os, subprocess, sys, time
-if sys.argv[1:] == ["stage"]:
+role, *roles = sys.argv[1:] or ["dvc", "launcher", "stage"]
+if role == "stage":
     from alicebob.work import die_with_dvc
+    while "alone" in roles and os.getppid() == int(roles[1]):
+        time.sleep(0.1)
     die_with_dvc()
-    print(os.getpid(), flush=True)
+    print(os.getpid(), os.getppid(), flush=True)
     time.sleep(60)
 else:
-    os.environ["DVC_STAGE"] = "train@r001"
-    subprocess.run(["sh", "-c", f"{sys.executable} {sys.argv[0]} stage; true"])
+    environment = {**os.environ, "DVC_STAGE": "train@r001"}
+    script = os.path.join(os.path.dirname(sys.argv[0]), "stage.py")
+    subprocess.run([sys.executable, script, *roles], env=environment)
 """
 
 
-def test_a_stage_ends_when_its_dvc_is_killed(tmp_path):
-    script = tmp_path / "dvc"  # found by its name among the ancestors, whatever lies between
-    script.write_text(ORPHAN)
-    dvc = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
-    assert dvc.stdout is not None
-    stage = int(dvc.stdout.readline())
-    os.kill(dvc.pid, signal.SIGKILL)
-    dvc.wait()
-    for _ in range(100):
-        if not os.path.exists(f"/proc/{stage}"):
-            return
+def ends(process, seconds=10.0):
+    for _ in range(int(seconds * 10)):
+        if not os.path.exists(f"/proc/{process}"):
+            return True
         time.sleep(0.1)
-    os.kill(stage, signal.SIGKILL)
-    pytest.fail("the stage outlived its DVC by 10 s")
+    os.kill(process, signal.SIGKILL)
+    return False
+
+
+@pytest.mark.parametrize("killed", ["dvc", "launcher"])
+def test_a_stage_ends_with_its_dvc_and_what_lies_between(tmp_path, killed):
+    script = tmp_path / "dvc"  # found by its name among the ancestors
+    for path in (script, tmp_path / "stage.py"):
+        path.write_text(STAGE)
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as dvc:
+        assert dvc.stdout is not None
+        stage, launcher = map(int, dvc.stdout.readline().split())
+        os.kill(dvc.pid if killed == "dvc" else launcher, signal.SIGKILL)
+        assert ends(stage)
+        assert ends(launcher) or killed == "dvc"
+
+
+@pytest.mark.skipif(
+    any(word in Path("/proc/1/cmdline").read_text() for word in ("python", "dvc")),
+    reason="here the process that adopts orphans looks like a DVC",
+)
+def test_a_stage_whose_dvc_ended_first_does_not_begin(tmp_path):
+    script = tmp_path / "stage.py"
+    script.write_text(STAGE)
+    words = f"DVC_STAGE=train@r001 {sys.executable} {script} stage alone $$ & sleep 0.5"
+    done = subprocess.run(["sh", "-c", words], stdout=subprocess.PIPE, text=True, timeout=30)
+    assert done.stdout == ""  # it would have said its process id, and slept
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_stage_at_once_without_a_traceback(tmp_path, number):
+    script = tmp_path / "stage.py"
+    script.write_text(STAGE)
+    environment = {k: v for k, v in os.environ.items() if k != "DVC_STAGE"}
+    stage = subprocess.Popen(
+        [sys.executable, script, "stage"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert stage.stdout is not None
+    stage.stdout.readline()
+    stage.send_signal(number)
+    _, told = stage.communicate(timeout=5)
+    assert (stage.returncode, told) == (128 + number, "")

@@ -27,10 +27,11 @@ PATH = Path("params.yaml")
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Range = Annotated[tuple[int, int], Field(strict=False)]  # YAML has lists
 
 
 class _Block(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Env(_Block):
@@ -43,9 +44,9 @@ class Env(_Block):
 class Seeds(_Block):
     """Ranges of worlds, [first, last), that never meet."""
 
-    explore: tuple[int, int]
-    validation: tuple[int, int]
-    test: tuple[int, int]
+    explore: Range
+    validation: Range
+    test: Range
 
     @model_validator(mode="after")
     def _apart(self) -> Seeds:
@@ -141,7 +142,7 @@ class Feedback(_Block):
 class Params(_Block):
     """All parameters of one round, its changes merged in."""
 
-    seed: int
+    seed: Annotated[int, Field(ge=0)]
     method: str
     env: Env
     seeds: Seeds
@@ -210,7 +211,7 @@ def tree(data: Mapping[str, Any], path: Path = PATH) -> dict[str, dict[str, Any]
         if not isinstance(item, Mapping) or "prev" not in item:
             raise UsageError(f"{path}: round {name} needs a parent, such as 'prev: {ROOT_ROUND}'.")
         parent = item["prev"]
-        if parent != ROOT_ROUND and parent not in rounds:
+        if parent != ROOT_ROUND and parent not in list(rounds):  # a list: it may be unhashable
             raise UsageError(
                 f"{path}: the parent {parent!r} of round {name} does not exist. "
                 f"Rounds: {', '.join([ROOT_ROUND, *rounds])}."

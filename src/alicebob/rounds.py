@@ -10,15 +10,18 @@ from __future__ import annotations
 import json
 import os
 import resource
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from alicebob.errors import AliceBobError, UnknownName, UsageError
+from alicebob.methods import method
 from alicebob.params import ROOT_ROUND, Params, load_params, read_yaml, tree
-from alicebob.work import Folder, content_hash, die_with_dvc, publish, write_text
+from alicebob.work import Folder, code_hash, content_hash, die_with_dvc, publish, write_text
 
 __all__ = [
     "PLACES",
@@ -149,8 +152,8 @@ def run_stage(stage: str, round_id: str, body: Callable[[Context], None]) -> Non
     params = load_params(round_id)
     rounds = tree(read_yaml())
     prev = rounds[round_id]["prev"] if round_id in rounds else None
+    method(params.method)  # an unknown one is found before hours of work, not after
     spec, folder = STAGES[stage], Folder(stage, round_id)
-    main = os.environ.get("RANK", "0") == "0"
     inputs = [place(kind, round_id) for kind in spec.own]
     inputs += [place(kind, prev) for kind in spec.parent if prev]
     for path in inputs:
@@ -159,20 +162,41 @@ def run_stage(stage: str, round_id: str, body: Callable[[Context], None]) -> Non
                 f"{path} is missing; run 'dvc repro {stage}@{round_id}' or 'dvc pull'."
             )
     blocks = params.model_dump(mode="json", include=set(spec.params))
-    key = {"stage": stage, "params": blocks, "inputs": content_hash(*inputs)}
-    context = Context(stage, round_id, prev, params, folder, main)
-    if not main:
-        folder.ready(key)
-        body(context)
-        return
-    wait = float(os.environ.get("ALICEBOB_LOCK_WAIT", "30"))
-    with folder.held(wait):
-        if not folder.open(key):
+    context = Context(stage, round_id, prev, params, folder, os.environ.get("RANK", "0") == "0")
+    with _disk(context):
+        key = {"stage": stage, "params": blocks, "inputs": content_hash(*inputs)}
+        if context.main:
+            _lead(context, key, body)
+        elif folder.joined(key):
+            body(context)
+
+
+def _lead(context: Context, key: Mapping[str, Any], body: Callable[[Context], None]) -> None:
+    """Do what one process of a stage does: hold its folder, work, publish."""
+    folder, outs = context.folder, STAGES[context.stage].outs
+    with folder.held(float(os.environ.get("ALICEBOB_LOCK_WAIT", "30"))):
+        code = code_hash()
+        if folder.open(key, code):
+            print(f"Finished before; published again from {folder.path}.", file=sys.stderr)
+        else:
             _work(context, body)
-            folder.close()
-        publish([(context.write(kind), place(kind, round_id)) for kind in spec.outs])
-    if "metrics" in spec.outs:
+            folder.close(code)
+        publish([(context.write(kind), place(kind, context.round)) for kind in outs])
+    if "metrics" in outs:
         write_plots()
+
+
+@contextmanager
+def _disk(context: Context) -> Iterator[None]:
+    """Say in one sentence what the disk refused."""
+    try:
+        yield
+    except OSError as error:
+        raise AliceBobError(
+            f"{context.stage} of {context.round} stopped: {error.strerror or error} "
+            f"({error.filename or context.folder.path}). What is finished is kept; mend it and "
+            "run 'dvc repro' again."
+        ) from error
 
 
 def _work(context: Context, body: Callable[[Context], None]) -> None:
@@ -181,14 +205,7 @@ def _work(context: Context, body: Callable[[Context], None]) -> None:
     begun = time.monotonic()
     with live(context.stage, context.round) as report:
         context.report = report
-        try:
-            body(context)
-        except OSError as error:
-            raise AliceBobError(
-                f"{context.stage} of {context.round} stopped: {error.strerror} "
-                f"({error.filename or context.folder.path}). What is finished is kept; mend it and "
-                "run 'dvc repro' again."
-            ) from error
+        body(context)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     context.facts |= {
@@ -314,7 +331,7 @@ def add(round_id: str | None, parent: str | None, changes: Mapping[str, Any]) ->
     yaml.dump(data, text)
     write_text(path, text.getvalue())
     try:
-        load_params(round_id)
+        method(load_params(round_id).method)
     except AliceBobError:
         write_text(path, before)
         raise

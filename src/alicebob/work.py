@@ -4,7 +4,8 @@ DVC deletes a stage's outputs before it runs, so work happens in `.work/<stage>/
 KEY that is the hash of the stage's parameters and inputs; another key empties the folder. What is
 finished there is published file by file through a temporary name. Invariants: one process at a time
 writes a folder (flock); a stage ends when the DVC that started it has ended; a finished folder
-publishes again what DVC deleted, without work. Does not: know what a stage does.
+publishes again what DVC deleted, without work, unless the code has changed since. Does not: know
+what a stage does.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 
 from alicebob.errors import AliceBobError, Busy
 
-__all__ = ["Folder", "content_hash", "die_with", "die_with_dvc", "publish"]
+__all__ = ["Folder", "code_hash", "content_hash", "die_with", "die_with_dvc", "publish"]
 
 WORK = Path(".work")
 _PR_SET_PDEATHSIG = 1
@@ -51,20 +52,62 @@ def die_with_dvc() -> None:
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     if "DVC_STAGE" not in os.environ:
         return
+    chain = _launchers()
+    if not chain or not _may_be_dvc(chain[-1]):
+        os._exit(143)  # DVC ended while this process was starting
+    threading.Thread(target=_watch, args=(chain,), daemon=True).start()
+
+
+def _launchers() -> list[Any]:
+    """Return the ancestors from this process's parent up to DVC: the first it did not start."""
     import psutil
 
+    chain = []
     for ancestor in psutil.Process().parents():
-        if any(Path(word).name == "dvc" for word in ancestor.cmdline()[:3]):
-            threading.Thread(target=_watch, args=(ancestor,), daemon=True).start()
-            return
+        chain.append(ancestor)
+        try:
+            started = "DVC_STAGE" in ancestor.environ()
+        except psutil.Error:  # another user's, so not started by our DVC; or gone
+            started = False
+        if _is_dvc(ancestor) or not started:
+            break
+    return chain
 
 
-def _watch(process: Any) -> None:
+def _words(process: Any) -> list[str]:
     import psutil
 
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+    try:
+        return [Path(word).name for word in process.cmdline()[:3]]
+    except psutil.Error:
+        return []
+
+
+def _is_dvc(process: Any) -> bool:
+    return "dvc" in _words(process)
+
+
+def _may_be_dvc(process: Any) -> bool:
+    """Tell DVC, also as a library in somebody's Python, from the init that adopts orphans."""
+    return any(word.startswith(("dvc", "python")) for word in _words(process))
+
+
+def _watch(chain: Sequence[Any]) -> None:
+    import psutil
+
+    while all(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in chain):
         time.sleep(_POLL)
     os._exit(143)
+
+
+def code_hash() -> str:
+    """Return a hash of this package's files."""
+    digest, root = hashlib.sha256(), Path(__file__).parent
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and path.suffix != ".pyc":
+            name = path.relative_to(root).as_posix()
+            digest.update(f"\0{name}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def content_hash(*paths: Path) -> str:
@@ -112,37 +155,62 @@ class Folder:
             file.flush()
             yield
 
-    def open(self, key: Mapping[str, Any]) -> bool:
-        """Make the folder ready for work under a key; return whether its work is done already."""
-        text = json.dumps(key, sort_keys=True)
-        marker = self.path / "KEY"
-        if not marker.exists() or marker.read_text(encoding="utf-8") != text:
-            shutil.rmtree(self.path, ignore_errors=True)
-            self.scratch.mkdir(parents=True)
-            write_text(marker, text)
-        done = (self.path / "DONE").exists()
-        if not done:
-            shutil.rmtree(self.out, ignore_errors=True)
-            self.out.mkdir(parents=True)
-            self.scratch.mkdir(exist_ok=True)
-        return done
+    def open(self, key: Mapping[str, Any], code: str = "") -> bool:
+        """Make the folder ready for work under a key; return whether its work is done already.
 
-    def close(self) -> None:
+        Work that was finished by other code (see `code_hash`) is done anew: that is what somebody
+        who runs a stage again after a change wants. Unfinished work goes on, so that a mended
+        fault late in a stage does not cost what came before it.
+        """
+        marker, done = self.path / "KEY", self.path / "DONE"
+        finished = _read(done)
+        if _read(marker) != _text(key) or finished not in (None, code):
+            # The markers first: a kill in between must not leave torn work under a key.
+            done.unlink(missing_ok=True)
+            marker.unlink(missing_ok=True)
+            _remove(self.path)
+            self.scratch.mkdir(parents=True)
+            write_text(marker, _text(key))
+        elif finished is not None:
+            return True
+        _remove(self.out)
+        self.out.mkdir()
+        self.scratch.mkdir(exist_ok=True)
+        return False
+
+    def close(self, code: str = "") -> None:
         """Mark the work as done and drop what was only needed to go on with it."""
         for path in sorted(self.out.rglob("*")):
             if path.is_file():
                 _sync(path)
-        write_text(self.path / "DONE", "")
+        write_text(self.path / "DONE", code)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
-    def ready(self, key: Mapping[str, Any], wait: float = 60.0) -> None:
-        """Wait until the main process has opened the folder under this key."""
-        text, give_up = json.dumps(key, sort_keys=True), time.monotonic() + wait
-        marker = self.path / "KEY"
-        while not marker.exists() or marker.read_text(encoding="utf-8") != text:
+    def joined(self, key: Mapping[str, Any], wait: float = 60.0) -> bool:
+        """Wait until the main process has opened the folder under this key; tell if there is work.
+
+        Raises AliceBobError where it did not within `wait` seconds.
+        """
+        give_up = time.monotonic() + wait
+        while _read(self.path / "KEY") != _text(key):
             if time.monotonic() >= give_up:
-                raise AliceBobError(f"The main process did not open {self.path} in {wait:.0f} s.")
+                raise AliceBobError(
+                    f"The main process did not open {self.path} in {wait:.0f} s; see its messages."
+                )
             time.sleep(_POLL)
+        return not (self.path / "DONE").exists()
+
+
+def _text(key: Mapping[str, Any]) -> str:
+    return json.dumps(key, sort_keys=True)
+
+
+def _read(path: Path) -> str | None:
+    """Return what a marker says, or None where there is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
 
 
 def _try_lock(file: Any) -> bool:
