@@ -11,12 +11,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -30,11 +33,14 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 BATCH = 500  # metrics in one call; the server takes at most 1,000
+PATIENCE = 5.0  # seconds for a database to answer
+PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 Report = Callable[[Mapping[str, float], int], None]
 
@@ -45,13 +51,14 @@ class _Index:
     def __init__(self) -> None:
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
+        uri = os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
+        _probe(uri)
         import logging
 
         logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
         from mlflow import MlflowClient
 
-        self.client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI))
+        self.client = MlflowClient(uri)
         found = self.client.get_experiment_by_name(EXPERIMENT)
         self.experiment = (
             found.experiment_id
@@ -86,6 +93,10 @@ class _Index:
         tags = {"alicebob.lineage.of": lineage_mark(), "alicebob.round": round_id}
         return self.run(round_id, tags, self.lineage())
 
+    def finish(self, run: str) -> None:
+        """Show a run as finished, now."""
+        self.client.set_terminated(run, "FINISHED")
+
     def metrics(self, run: str, values: Mapping[str, float], step: int) -> None:
         """Send values at a step in few calls."""
         from mlflow.entities import Metric
@@ -94,6 +105,26 @@ class _Index:
         items = [Metric(name, float(v), now, step) for name, v in sorted(values.items())]
         for first in range(0, len(items), BATCH):
             self.client.log_batch(run, metrics=items[first : first + BATCH])
+
+
+def _probe(uri: str) -> None:
+    """Ask a database for a sign of life, and raise its error at once where there is none.
+
+    MLflow itself tries again for nearly two minutes before it says that a database is not there.
+    """
+    scheme, _, rest = uri.partition("://")
+    kind = scheme.partition("+")[0]
+    if kind == "sqlite":
+        path = Path(rest.partition("?")[0].removeprefix("/"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.rollback()
+    elif kind in PORTS:
+        parts = urlsplit(uri)
+        if parts.hostname:
+            place = parts.hostname, parts.port or PORTS[kind]
+            socket.create_connection(place, timeout=PATIENCE).close()
 
 
 def lineage_mark() -> str:
@@ -175,7 +206,8 @@ def sync() -> int:
         for round_id in present:
             depth = len(ancestors(round_id, rounds)) - 1
             changed += _send(index, parent, round_id, depth, lock)
-        index.client.update_run(parent, "FINISHED")
+        if changed:
+            index.finish(parent)
     return changed
 
 
@@ -193,7 +225,8 @@ def _send(index: _Index, parent: str, round_id: str, depth: int, lock: Mapping[s
     text = json.dumps([entries, metrics, facts, told], sort_keys=True)
     mark = hashlib.sha256(text.encode()).hexdigest()
     run = index.round(round_id)
-    tags = index.client.get_run(run).data.tags
+    sent = index.client.get_run(run).data
+    tags = sent.tags
     if tags.get("alicebob.fingerprint") == mark:
         return False
     client = index.client
@@ -201,8 +234,10 @@ def _send(index: _Index, parent: str, round_id: str, depth: int, lock: Mapping[s
         client.set_tag(run, name, value)
     _params(index, run, round_id)
     values = flat_metrics(metrics)
-    index.metrics(run, values | facts, depth)
-    index.metrics(parent, values, depth)
+    new = {n: v for n, v in (values | facts).items() if sent.metrics.get(n) != v}
+    # The parent first: what is in the round's own run counts as sent to both.
+    index.metrics(parent, {name: v for name, v in new.items() if name in values}, depth)
+    index.metrics(run, new, depth)
     _inputs(index, run, round_id, entries)
     for name in ("feedback.md", "feedback.json", "verdicts.json"):
         path = place("feedback", round_id) / name
@@ -213,7 +248,7 @@ def _send(index: _Index, parent: str, round_id: str, depth: int, lock: Mapping[s
         _curve(index, run, round_id, tags)
     client.log_artifact(run, str(place("metrics", round_id)))
     client.set_tag(run, "alicebob.fingerprint", mark)  # last: its presence means all was sent
-    client.update_run(run, "FINISHED")
+    index.finish(run)
     return True
 
 
@@ -257,18 +292,20 @@ def _inputs(index: _Index, run: str, round_id: str, entries: Mapping[str, Any]) 
     from mlflow.data.sources import LocalArtifactDatasetSource
     from mlflow.entities import DatasetInput, InputTag
 
-    if index.client.get_run(run).inputs.dataset_inputs:
-        return
+    inputs = index.client.get_run(run).inputs.dataset_inputs
+    known = {(i.dataset.name, i.dataset.digest) for i in inputs}
     hashes = {out["path"]: out["md5"] for e in entries.values() for out in e.get("outs", [])}
     found = []
     for kind in ("episodes", "skills", "evaluations"):
         path = PLACES[kind].format(round=round_id)
-        if path in hashes:
+        name, digest = f"{kind}/{round_id}", hashes.get(path, "")[:8]
+        if path in hashes and (name, digest) not in known:
             source = LocalArtifactDatasetSource(path)
-            dataset = MetaDataset(source, name=f"{kind}/{round_id}", digest=hashes[path][:8])
+            dataset = MetaDataset(source, name=name, digest=digest)
             tags = [InputTag("mlflow.data.context", kind), InputTag("dvc.md5", hashes[path])]
             found.append(DatasetInput(dataset._to_mlflow_entity(), tags))
-    index.client.log_inputs(run, found)
+    if found:
+        index.client.log_inputs(run, found)
 
 
 def _table(index: _Index, run: str, round_id: str) -> None:
