@@ -109,6 +109,7 @@ def ancestors(round_id: str, rounds: Mapping[str, Mapping[str, Any]]) -> list[st
 class Context:
     """What a stage's body gets: parameters, where to read, where to work and where to write.
 
+    `params` holds only the blocks that `STAGES` declares, so that nothing else can matter unseen.
     `main` is False in all but one process of a distributed stage; only the main one writes.
     `facts` are what differs from run to run (seconds, tokens per second): they are kept beside the
     outputs, in `logs/`, and are in no hash.
@@ -161,9 +162,10 @@ def run_stage(stage: str, round_id: str, body: Callable[[Context], None]) -> Non
             raise AliceBobError(
                 f"{path} is missing; run 'dvc repro {stage}@{round_id}' or 'dvc pull'."
             )
-    blocks = params.model_dump(mode="json", include=set(spec.params))
-    context = Context(stage, round_id, prev, params, folder, os.environ.get("RANK", "0") == "0")
+    declared = Params.model_construct(**{name: getattr(params, name) for name in spec.params})
+    context = Context(stage, round_id, prev, declared, folder, os.environ.get("RANK", "0") == "0")
     with _disk(context):
+        blocks = declared.model_dump(mode="json")
         key = {"stage": stage, "params": blocks, "inputs": content_hash(*inputs)}
         if context.main:
             _lead(context, key, body)
