@@ -30,6 +30,7 @@ SCHEDULE = Schedule(1e-3, epochs=3, batch=2, every=2, seed=1)
 def packs(tokenizer, skills, **changes):
     settings = {
         "context": 200,
+        "turns": 0,
         "pack_tokens": 256,
         "budget": 3000,
         "repeat": 2,
@@ -129,7 +130,7 @@ def test_training_learns_and_a_killed_run_ends_in_the_same_weights(base, skills,
     killed = tmp_path / "b"
     shutil.copytree(tmp_path / "a", killed)
     steps = sorted(int(p.name[11:]) for p in killed.glob("checkpoint-*"))
-    assert len(steps) == 2
+    assert len(steps) == 3
     torn = killed / f"checkpoint-{steps[-1]}"
     (torn / "COMPLETE").unlink()  # as if the kill had come while it was written
     (torn / "adapter_model.safetensors").write_bytes(b"torn")
@@ -138,6 +139,41 @@ def test_training_learns_and_a_killed_run_ends_in_the_same_weights(base, skills,
     assert resumed.curve == whole.curve
     expected = weights(network)
     assert all(torch.equal(value, expected[name]) for name, value in weights(again).items())
+
+
+def test_a_killed_run_stops_early_where_the_whole_one_does(base, tmp_path):
+    draw = default_rng(0)
+    rows = [Row(tuple(draw.integers(10, 400, 32).tolist()), (1,) * 32) for _ in range(14)]
+    filled, looked = pack(rows[:12], 32, 0), pack(rows[12:], 32, 0)
+    schedule = Schedule(3e-2, epochs=12, batch=2, every=2, patience=2, seed=1)
+    whole = train(adapted(base)[0], filled, looked, schedule, tmp_path)
+    looks = [int(entry["step"]) for entry in whole.curve if "eval_loss" in entry]
+    assert 3 * schedule.every <= whole.steps < 72  # it did stop early, and not at once
+
+    def resumed():
+        return train(adapted(base)[0], filled, looked, schedule, tmp_path)
+
+    assert resumed().curve == whole.curve  # killed when all was done but the end
+    shutil.rmtree(tmp_path / f"checkpoint-{looks[-1]}")
+    assert resumed().curve == whole.curve  # killed while patience was being tried
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(base, skills, tmp_path, monkeypatch):
+    network, tokenizer = adapted(base)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(UsageError, match="cannot be divided among 3 processes"):
+        train(network, packs(tokenizer, skills)[0], [], SCHEDULE, tmp_path)
+
+
+def test_a_base_of_the_same_shape_is_another_base(base, tmp_path):
+    network, _ = adapted(base)
+    save_adapter(network, base, tmp_path / "a", "# card\n")
+    assert load_adapter(load_base(base, "bfloat16")[0], tmp_path / "a")
+    other, _ = load_base(base)
+    with torch.no_grad():
+        other.get_input_embeddings().weight[0, 0] += 1.0
+    with pytest.raises(UsageError, match="made for another base"):
+        load_adapter(other, tmp_path / "a")
 
 
 def test_an_adapter_is_saved_alike_and_refuses_another_base(base, skills, tmp_path):

@@ -24,6 +24,8 @@ from alicebob.trace import Skill
 
 __all__ = ["Lora", "fingerprint", "load_adapter", "load_base", "new_adapter", "packs_of", "train"]
 
+SAMPLE = 64  # values of each weight that tell a base from another of its shape
+
 
 @dataclass(frozen=True, slots=True)
 class Lora:
@@ -54,14 +56,19 @@ def load_base(name: str, dtype: str = "float32") -> tuple[Any, Any]:
 
 
 def fingerprint(model: Any) -> str:
-    """Return what identifies a base for its adapters: its kind and the shapes of its weights."""
-    shapes = sorted(
-        (name.replace(".base_layer", ""), list(weight.shape))
-        for name, weight in model.named_parameters()
-        if ".lora_" not in name  # the same before and after an adapter was put in
-    )
-    text = json.dumps([model.config.model_type, shapes])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    """Return what identifies a base for its adapters: its kind, its weights' shapes and a sample.
+
+    The sample is the first values of each weight, in bfloat16, so that it is the same in whatever
+    precision the base is loaded; two bases of one shape differ in it.
+    """
+    import torch
+
+    digest = hashlib.sha256(str(model.config.model_type).encode())
+    for name, weight in sorted(model.named_parameters()):
+        sample = weight.detach().flatten()[:SAMPLE].to("cpu", torch.bfloat16)
+        digest.update(f"{name} {list(weight.shape)}".encode())
+        digest.update(sample.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def new_adapter(model: Any, lora: Lora, seed: int) -> Any:
@@ -77,7 +84,10 @@ def new_adapter(model: Any, lora: Lora, seed: int) -> Any:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, config)
+    base = fingerprint(model)  # now: training may spread the weights over many devices
+    adapted = get_peft_model(model, config)
+    adapted.base_fingerprint = base
+    return adapted
 
 
 def load_adapter(model: Any, folder: Path, trainable: bool = False) -> Any:
@@ -96,12 +106,15 @@ def load_adapter(model: Any, folder: Path, trainable: bool = False) -> Any:
         )
     try:
         base = json.loads((folder / "base.json").read_text(encoding="utf-8"))["fingerprint"]
-        if base != fingerprint(model):
+        found = fingerprint(model)
+        if base != found:
             raise UsageError(
                 f"The adapter in {folder} was made for another base than bob.model. Choose the "
                 "base it was trained on, or start a new lineage with train.init: base."
             )
-        return PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+        adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+        adapted.base_fingerprint = found
+        return adapted
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise DamagedData(
@@ -163,7 +176,7 @@ def save_adapter(
     config["base_model_name_or_path"] = base_name
     config = {k: sorted(v) if k == "target_modules" else v for k, v in sorted(config.items())}
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    base = {"name": base_name, "fingerprint": fingerprint(model.get_base_model())}
+    base = {"name": base_name, "fingerprint": model.base_fingerprint}
     (out / "base.json").write_text(json.dumps(base, indent=2) + "\n", encoding="utf-8")
     (out / "README.md").write_text(card, encoding="utf-8")
     if fitted is not None:

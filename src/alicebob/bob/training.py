@@ -21,9 +21,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.trainer import TRAINER_STATE_NAME
 
 from alicebob.bob.rows import IGNORED, Pack
+from alicebob.errors import UsageError
 
 __all__ = ["Fitted", "Schedule", "fit"]
 
@@ -76,12 +84,17 @@ def fit(
     """
     torch.manual_seed(schedule.seed)
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    if schedule.batch % world:
+        raise UsageError(
+            f"train.batch ({schedule.batch}) cannot be divided among {world} processes; choose a "
+            "multiple of their number, so that a step means the same on every machine."
+        )
     looks = bool(validation) and schedule.patience > 0
     arguments = TrainingArguments(
         output_dir=str(work),
         learning_rate=schedule.learning_rate,
         num_train_epochs=schedule.epochs,
-        per_device_train_batch_size=max(1, schedule.batch // world),
+        per_device_train_batch_size=schedule.batch // world,
         per_device_eval_batch_size=max(1, 4 * schedule.batch // world),
         lr_scheduler_type="linear",
         warmup_steps=schedule.warmup,
@@ -93,7 +106,8 @@ def fit(
         eval_steps=schedule.every,
         save_strategy="steps",
         save_steps=schedule.every,
-        save_total_limit=2,
+        save_total_limit=3,  # the best, the last, and one to go on from while the last is written
+        restore_callback_states_from_checkpoint=True,  # how long patience has been tried
         load_best_model_at_end=looks,
         metric_for_best_model="eval_loss" if looks else None,
         greater_is_better=False if looks else None,
@@ -241,15 +255,26 @@ def _plain(entry: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _last_whole(work: Path) -> str | None:
-    """Return the newest checkpoint that has its marker; remove those that were cut off."""
+    """Return the newest checkpoint to go on from; remove those that were cut off.
+
+    Not the one of an early stop: nothing comes after it, and from the one before it the same stop
+    is reached again.
+    """
     whole = []
     for folder in work.glob("checkpoint-*"):
-        if (folder / MARKER).exists():
+        if not (folder / MARKER).exists():
+            if int(os.environ.get("RANK", "0")) == 0:
+                shutil.rmtree(folder, ignore_errors=True)
+        elif not _stopped_early(folder):
             whole.append(folder)
-        elif int(os.environ.get("RANK", "0")) == 0:
-            shutil.rmtree(folder, ignore_errors=True)
     newest = max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
     return None if newest is None else str(newest)
+
+
+def _stopped_early(checkpoint: Path) -> bool:
+    state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    control = state.stateful_callbacks["TrainerControl"]["args"]
+    return bool(control["should_training_stop"]) and state.global_step < state.max_steps
 
 
 def save_curve(fitted: Fitted, path: Path) -> None:
