@@ -1,4 +1,8 @@
+import pytest
+
+from alicebob import make
 from alicebob.alice.feedback import Feedback, judge, write_feedback
+from alicebob.alice.interface import faced_in
 from alicebob.alice.knowledge import Change, Knowledge
 from alicebob.trace import Episode, Outcome, Turn
 
@@ -33,9 +37,9 @@ def reason(episode):
 
 
 def test_each_failure_gets_its_reason():
-    bare = "have nothing\nfront grass near grass"
+    bare = "have nothing\nfacing up grass\nnext nothing"
     assert reason(trial(0, "collect_wood", turns((bare, "do"), (bare, "noop")))) == "never_tried"
-    at_tree = "have nothing\nfront tree near tree"
+    at_tree = "have nothing\nfacing up tree\nnext tree_up"
     assert reason(trial(0, "collect_wood", turns((at_tree, "do"), ("x", "noop")))) == "out_of_turns"
     lone = turns((bare, "make_wood_sword"))
     assert reason(trial(0, "make_wood_sword", lone)) == "lacked"
@@ -48,7 +52,7 @@ def test_each_failure_gets_its_reason():
 
 
 def test_feedback_counts_cites_and_wishes_for_what_fails():
-    bare = "have nothing\nfront grass near grass"
+    bare = "have nothing\nfacing up grass\nnext nothing"
     episodes = [trial(n, "make_wood_sword", turns((bare, "noop"))) for n in range(4)]
     episodes += [trial(n, "collect_wood", [], Outcome.SUCCESS) for n in range(4)]
     feedback = write_feedback("r001", episodes, knowing(), {"make_wood_sword": 3})
@@ -78,3 +82,13 @@ def test_what_a_model_wrote_is_quoted_short_and_harmless():
 def test_nothing_looked_at_is_no_wish():
     assert Feedback.empty("r000").explore == {}
     assert write_feedback("r000", [], Knowledge(), {}).explore == {}
+
+
+@pytest.mark.parametrize("observation", ["compact", "smartplay"])
+def test_the_faced_thing_is_read_from_what_the_environment_says(observation):
+    env = make("crafter", observation=observation)
+    text, info = env.reset(seed=3)
+    for action in ("move_left", "move_up", "move_up", "move_right", "move_down") * 8:
+        (dx, dy), view = info["facing"], info["view"]
+        assert faced_in(text) == view[3 + dy][4 + dx]
+        text, *_, info = env.step(action)

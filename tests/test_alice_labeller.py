@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 
 from alicebob.alice import words
@@ -29,7 +31,7 @@ def test_a_cut_runs_from_the_intent_to_the_event():
     (skill,) = label([episode(*WALK)], "r001", open_play=False)
     assert (skill.start, skill.end, skill.name) == (1, 4, "collect_wood")
     assert skill.id == "r001-e1-0001-collect_wood"
-    assert [t.thought for t in skill.turns] == ["collect wood"] * 3
+    assert [t.thought for t in skill.turns] == ["collect_wood"] * 3
     assert all(t.tags == () for t in skill.turns)
 
 
@@ -58,7 +60,7 @@ def test_open_play_says_what_turns_were_for_and_marks_the_aimless():
     skill = label([episode(*WALK)], "r001", open_play_share=1.0)[-1]
     assert skill.name == "open_play"
     assert len(skill.turns) == len(WALK)
-    assert [t.thought for t in skill.turns[:4]] == ["explore"] + ["collect wood"] * 3
+    assert [t.thought for t in skill.turns[:4]] == ["explore"] + ["collect_wood"] * 3
     assert [("aimless" in t.tags) for t in skill.turns] == [False] * 4 + [True] * 2
 
 
@@ -69,13 +71,13 @@ def test_a_turn_was_not_for_what_came_after_much_else():
         skill = label([episode(*rows)], "r001", open_play_share=1.0)[-1]
         assert ("aimless" in skill.turns[0].tags) == aimless
         assert "aimless" in skill.turns[1].tags
-        assert skill.turns[20].thought == "collect wood"
+        assert skill.turns[20].thought == "collect_wood"
 
 
 def test_looking_for_a_thing_counts_when_it_was_found_and_is_exploring_otherwise():
     rows = [("move_left", "find tree"), ("do", "use tree", "collect_wood"), ("noop", "find cow")]
     skill = label([episode(*rows)], "r001", open_play_share=1.0)[-1]
-    assert [t.thought for t in skill.turns] == ["collect wood", "collect wood", "explore"]
+    assert [t.thought for t in skill.turns] == ["collect_wood", "collect_wood", "explore"]
 
 
 def test_turns_before_a_death_are_not_learnt_from():
@@ -98,3 +100,18 @@ def test_instructions_vary_and_are_made_of_the_events_words():
 def test_the_same_episodes_give_the_same_skills():
     episodes = [episode(*WALK, name=f"e{n}") for n in range(5)]
     assert label(episodes, "r001") == label(episodes, "r001")
+
+
+def test_what_had_happened_before_is_told_from_what_is_new():
+    rows = [("do", "use tree", "collect_wood")] * 2 + [("do", "use cow", "eat_cow")]
+    skill = label([episode(*rows)], "r001", open_play_share=1.0)[-1]
+    assert ["again" in turn.tags for turn in skill.turns] == [False, True, False]
+
+
+def test_what_was_gathered_again_and_never_used_is_aimless():
+    seen = ["have nothing", "have wood1", "have wood2", "have wood3", "have wood2", "have wood2"]
+    rows = [("do", "use tree", "collect_wood")] * 3 + [("place_table", "place_table"), ("noop", "")]
+    played = episode(*rows)
+    turns = tuple(replace(t, observation=o) for t, o in zip(played.turns, seen, strict=False))
+    skill = label([replace(played, turns=turns, final=seen[-1])], "r001", open_play_share=1.0)[-1]
+    assert ["aimless" in turn.tags for turn in skill.turns[:3]] == [False, True, False]

@@ -18,7 +18,7 @@ HOSTILE = [
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    texts = ["health9 food9\nfront grass", "Thought: collect wood\nAction: move_left"] * 50
+    texts = ["health9 food9\nfacing up grass", "Thought: collect wood\nAction: move_left"] * 50
     return build_tokenizer(texts, ["grass", "move_left", "wood", "collect"], 500)
 
 
@@ -32,7 +32,7 @@ def conversation(tokenizer, observations, replies):
 
 
 def test_incremental_ids_are_those_of_the_whole_template(tokenizer):
-    observations = ["front grass", "health9 food9\nfront grass", "see nothing"]
+    observations = ["facing up grass", "health9 food9\nfacing up grass", "see nothing"]
     replies = [write_reply("collect wood", "move_left"), write_reply("", "do"), "nonsense"]
     messages = []
     for number, (observation, reply) in enumerate(zip(observations, replies, strict=True)):
@@ -87,7 +87,7 @@ def test_other_templates_render_token_for_token(tokenizer, tmp_path, template, s
     talk = Conversation(other)
     assert talk.end[-1] == other.convert_tokens_to_ids(end)
     messages = [
-        {"role": "user", "content": "Go.\nfront grass"},
+        {"role": "user", "content": "Go.\nfacing up grass"},
         {"role": "assistant", "content": "do"},
         {"role": "user", "content": "see nothing"},
         {"role": "assistant", "content": "noop"},
@@ -95,7 +95,7 @@ def test_other_templates_render_token_for_token(tokenizer, tmp_path, template, s
     whole = other.encode(
         other.apply_chat_template(messages, tokenize=False), add_special_tokens=False
     )
-    ids = conversation(other, ["front grass", "see nothing"], ["do", "noop"])
+    ids = conversation(other, ["facing up grass", "see nothing"], ["do", "noop"])
     assert ids == whole[: len(ids)]
     assert len(whole) - len(ids) <= 1  # the last line break of ChatML
 

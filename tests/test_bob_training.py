@@ -23,6 +23,7 @@ from alicebob.bob.sft import (
 )
 from alicebob.bob.training import Schedule, _logits_only_where_there_is_loss
 from alicebob.errors import DamagedData, UsageError
+from alicebob.trace import Turn
 
 SCHEDULE = Schedule(1e-3, epochs=3, batch=2, every=2, seed=1)
 
@@ -72,7 +73,9 @@ def test_packs_hold_every_row_once_and_rare_kinds_are_not_drowned():
     filled = pack(rows, 100, padding=7)
     assert len(filled) == 4
     assert all(len(p.input_ids) == 100 for p in filled)
-    assert sum(i != IGNORED for p in filled for i in p.labels) == 350
+    assert sum(i != IGNORED for p in filled for i in p.labels) == 350 - len(
+        rows
+    )  # the first tokens
     with pytest.raises(UsageError, match="A row of 101 tokens"):
         pack([Row((1,) * 101, (1,) * 101)], 100, 7)
     groups = {"common": [Row((1,) * 10, (1,) * 10)] * 900, "rare": [Row((2,) * 10, (1,) * 10)] * 9}
@@ -263,3 +266,14 @@ def test_two_processes_give_the_losses_of_one(base, skills, tmp_path):
         line = next(line for line in run.stdout.splitlines() if line.startswith("LOSSES"))
         losses.append(json.loads(line.removeprefix("LOSSES")))
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_to_begin_a_thing_in_open_play_is_a_kind_apart_from_going_on(model, skills):
+    _, tokenizer = model
+    aims = [("sleep", ()), ("sleep", ()), ("sleep", ("asleep",)), ("eat", ("again",))]
+    turns = tuple(
+        Turn(f"see {n}", "noop", thought, tags=tags) for n, (thought, tags) in enumerate(aims)
+    )
+    skill = replace(skills[0], name="open_play", turns=turns, start=0, end=len(turns))
+    kinds = [row.kind for row in rows_of(skill, Conversation(tokenizer), 200, turns=1)]
+    assert kinds == ["open_play sleep", "open_play sleep on", "open_play_again eat"]

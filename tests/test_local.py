@@ -1,10 +1,11 @@
+import numpy as np
 import pytest
 import torch
 
 from alicebob.bob.conversation import Conversation, window_start
 from alicebob.errors import UsageError
 from alicebob.policies import Task
-from alicebob.policies.local import Local
+from alicebob.policies.local import Local, _nucleus
 from alicebob.rollout import play
 
 CONTEXT, NEW = 150, 10
@@ -88,3 +89,10 @@ def test_a_prompt_longer_than_the_context_is_one_sentence(model, crafter):
     policy = Local(network, Conversation(tokenizer), context=40, max_new_tokens=NEW)
     with pytest.raises(UsageError, match="does not fit into a context of 40"):
         list(play([crafter()], policy, tasks(1), "crafter"))
+
+
+def test_the_nucleus_keeps_the_likeliest_tokens_up_to_the_share():
+    weights = np.array([[1.0, 6.0, 3.0], [0.0, 0.0, 5.0]])
+    assert _nucleus(weights, 0.85).tolist() == [[0, 6, 3], [0, 0, 5]]
+    assert _nucleus(weights, 0.6).tolist() == [[0, 6, 0], [0, 0, 5]]
+    assert _nucleus(weights, 1e-9).tolist() == [[0, 6, 0], [0, 0, 5]]

@@ -127,6 +127,20 @@ def suite(spec: str, settings: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.option("--preset", metavar="NAME", help="The preset to apply; without it they are listed.")
+def init(preset: str | None) -> None:
+    """Write a preset into params.yaml: its sizes, models and budgets; the rounds stay."""
+    from alicebob.presets import about, apply, known
+
+    if preset is None:
+        for name in known():
+            click.echo(f"{name}\t{about(name)}")
+        return
+    changed = apply(preset)
+    click.echo(f"Applied {preset} to params.yaml: {changed} values changed.", err=True)
+
+
+@main.command()
 def sync() -> None:
     """Make MLflow agree with the files: every round, its metrics, parameters and feedback."""
     from alicebob.tracking import sync as bring

@@ -87,6 +87,7 @@ class Bob(_Block):
     turns: Annotated[int, Field(ge=0)]
     max_new_tokens: Count
     temperature: Annotated[float, Field(ge=0)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
     lora_rank: Count
     lora_alpha: Positive
 
@@ -115,6 +116,7 @@ class Train(_Block):
     init: Literal["base", "parent"]
     budget: Count
     open_play_share: Share
+    again_share: Share
     repeat: Count
     epochs: Positive
     learning_rate: Positive

@@ -237,15 +237,16 @@ def train(context: Context) -> None:
     params, settings = context.params, context.params.train
     model, tokenizer = load_base(params.bob.model, params.bob.dtype)
     conversation = Conversation(tokenizer, params.bob.preamble, _actions(context))
+    skills = dataset.read_skills(context.read("skills"))
     packs, looks, rows = packs_of(
-        dataset.read_skills(context.read("skills")),
+        skills,
         conversation,
         context=params.bob.context,
         turns=params.bob.turns,
         pack_tokens=settings.pack_tokens,
-        budget=settings.budget,
+        budget=settings.budget * len({skill.round for skill in skills}),
         repeat=settings.repeat,
-        shares={"open_play": settings.open_play_share},
+        shares={"open_play": settings.open_play_share, "open_play_again": settings.again_share},
         validation_share=params.skills.validation_share,
         seed=params.seed,
     )
@@ -299,6 +300,7 @@ def _bob(
         turns=settings["turns"],
         max_new_tokens=settings["max_new_tokens"],
         temperature=settings["temperature"],
+        top_p=settings["top_p"],
     )
     return make_env, policy
 

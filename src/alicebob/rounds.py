@@ -291,6 +291,33 @@ def _interval(flat: Mapping[str, float], name: str) -> str:
     return f"{flat[name]:.3f} ±{half:.3f}"
 
 
+def edit(change: Callable[[Any], None], round_id: str = ROOT_ROUND) -> None:
+    """Change params.yaml in place, keeping its comments; a change that does not check is undone.
+
+    `change` gets the parsed file. Checked are the parameters of `round_id`; raises what
+    `load_params` and `method` raise, and the file is then as it was.
+    """
+    from io import StringIO
+
+    from ruamel.yaml import YAML
+
+    path = Path("params.yaml")
+    before = path.read_text(encoding="utf-8")
+    yaml = YAML()
+    yaml.width = 4096
+    yaml.preserve_quotes = True
+    data = yaml.load(before)
+    change(data)
+    text = StringIO()
+    yaml.dump(data, text)
+    write_text(path, text.getvalue())
+    try:
+        method(load_params(round_id).method)
+    except AliceBobError:
+        write_text(path, before)
+        raise
+
+
 def add(round_id: str | None, parent: str | None, changes: Mapping[str, Any]) -> str:
     """Append a round to params.yaml, keeping its comments, and return its id.
 
@@ -298,9 +325,6 @@ def add(round_id: str | None, parent: str | None, changes: Mapping[str, Any]) ->
     Raises UsageError for an id that is taken, UnknownName for a parent or a parameter that is not
     there; the file is then as it was.
     """
-    from io import StringIO
-
-    from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap
 
     rounds = tree(read_yaml())
@@ -320,23 +344,13 @@ def add(round_id: str | None, parent: str | None, changes: Mapping[str, Any]) ->
         else:
             item[block] = value
     item.fa.set_flow_style()
-    path = Path("params.yaml")
-    before = path.read_text(encoding="utf-8")
-    yaml = YAML()
-    yaml.width = 4096
-    yaml.preserve_quotes = True
-    data = yaml.load(before)
-    if not data.get("rounds"):
-        data["rounds"] = CommentedMap()
-    data["rounds"][round_id] = item
-    text = StringIO()
-    yaml.dump(data, text)
-    write_text(path, text.getvalue())
-    try:
-        method(load_params(round_id).method)
-    except AliceBobError:
-        write_text(path, before)
-        raise
+
+    def append(data: Any) -> None:
+        if not data.get("rounds"):
+            data["rounds"] = CommentedMap()
+        data["rounds"][round_id] = item
+
+    edit(append, round_id)
     return round_id
 
 

@@ -26,5 +26,5 @@ def is_plain(action: str) -> bool:
 
 def faced_in(observation: str) -> str:
     """Return the faced thing by an observation's text, in either format, "" if neither says it."""
-    found = re.search(r"^(?:front|You face) (\w+)", observation, re.MULTILINE)
+    found = re.search(r"^(?:facing \w+|You face) (\w+)", observation, re.MULTILINE)
     return found.group(1) if found else ""

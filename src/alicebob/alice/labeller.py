@@ -1,11 +1,12 @@
 """Labeller: look back at episodes and write down which skills they show.
 
-A skill is the stretch from where Alice began to intend it to the event, with an instruction and
-thoughts in the event's own words, written after the fact. A good whole episode is a skill too,
-"open_play": each turn's thought is what the stretch it belongs to achieved, and turns of stretches
-that achieved nothing are tagged "aimless", to be read and not learnt from. Invariant: nothing is
-said of a turn that lies after the event of its own stretch; the same episodes give the same skills.
-Does not: check that they replay; `alicebob.alice.validity` does.
+A skill is the stretch from where Alice began to intend it to the event, with an instruction in
+words and thoughts that name the event, written after the fact. A good whole episode is a skill too,
+"open_play": each turn's thought is what the stretch it belongs to achieved. Turns of stretches that
+achieved nothing, or once more what was never used, are tagged "aimless", to be read and not learnt
+from; those of other stretches whose event had happened before in the episode "again". Invariant:
+nothing is said of a turn that lies after the event of its own stretch; the same episodes give the
+same skills. Does not: check that they replay; `alicebob.alice.validity` does.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from collections.abc import Iterator, Sequence
 from numpy.random import Generator, default_rng
 
 from alicebob.alice import words
-from alicebob.sight import with_side
+from alicebob.sight import numbers, with_side
 from alicebob.trace import Episode, Outcome, Skill, Turn
 
-__all__ = ["AIMLESS", "OPEN_PLAY", "label"]
+__all__ = ["AGAIN", "AIMLESS", "OPEN_PLAY", "label"]
 
 AIMLESS = "aimless"
+AGAIN = "again"
 OPEN_PLAY = "open_play"
 OPEN_PLAY_INSTRUCTION = "Survive and achieve as much as you can."
 INTENT = "intent:"
@@ -123,7 +125,7 @@ def _skill(
     episode: Episode, round_id: str, event: str, start: int, end: int, thoughts: bool
 ) -> Skill:
     name = f"{round_id}-{episode.id}-{start:04d}-{event}"
-    thought = words.goal(event) if thoughts else ""
+    thought = event if thoughts else ""
     return Skill(
         id=name,
         name=event,
@@ -156,11 +158,20 @@ def _whole(episode: Episode, round_id: str, thoughts: bool) -> Skill:
     last = len(episode.turns)
     if episode.outcome is Outcome.FAILURE:
         last -= LAST
+    first: dict[str, int] = {}  # by event: the turn on which it first happened
+    for index, turn in enumerate(episode.turns):
+        for event in turn.events:
+            first.setdefault(event, index)
+    idle = _hoarded(episode)
     turns = []
-    for index, (turn, goal) in enumerate(zip(episode.turns, _goals(episode), strict=True)):
-        thought = goal or words.goal(_intent(turn)).removeprefix("use ")
-        lost = () if goal and index < last else (AIMLESS,)
-        turns.append(_turn(turn, thought if thoughts else "", *lost))
+    for index, (turn, (goal, reached)) in enumerate(
+        zip(episode.turns, _goals(episode), strict=True)
+    ):
+        thought = goal or _intent(turn).removeprefix("use ")
+        again = index > first.get(goal, -1)
+        lost = not goal or index >= last or (again and reached in idle)
+        tags = [AIMLESS] * lost + [AGAIN] * again
+        turns.append(_turn(turn, thought if thoughts else "", *tags))
     return Skill(
         id=f"{round_id}-{episode.id}-0000-{OPEN_PLAY}",
         name=OPEN_PLAY,
@@ -176,22 +187,37 @@ def _whole(episode: Episode, round_id: str, thoughts: bool) -> Skill:
     )
 
 
-def _goals(episode: Episode) -> list[str]:
-    """Return for each turn the words of the event it led to, of a standing aim, or ""."""
-    goals = [""] * len(episode.turns)
-    ahead: dict[str, tuple[str, int]] = {}  # by subject: the next event, and turns spent elsewhere
+def _hoarded(episode: Episode) -> set[int]:
+    """Return the turns whose event gave only what was never used up afterwards."""
+    seen = [numbers(turn.observation) for turn in episode.turns] + [numbers(episode.final)]
+    least = dict(seen[-1])  # of each thing, from the turn looked at to the end
+    hoarded = set()
+    for index in range(len(episode.turns) - 1, -1, -1):
+        before, after = seen[index], seen[index + 1]
+        least = {name: min(count, after.get(name, 0)) for name, count in least.items()}
+        gained = [name for name, count in after.items() if count > before.get(name, 0)]
+        unused = gained and all(least.get(name, 0) >= after[name] for name in gained)
+        if episode.turns[index].events and unused:
+            hoarded.add(index)
+    return hoarded
+
+
+def _goals(episode: Episode) -> list[tuple[str, int]]:
+    """Return for each turn what it led to, an event, a standing aim or "", and on which turn."""
+    goals = [("", -1)] * len(episode.turns)
+    ahead: dict[str, tuple[str, int, int]] = {}  # by subject: the event, its turn, turns elsewhere
     for index in range(len(episode.turns) - 1, -1, -1):
         turn = episode.turns[index]
         subject = _subject(turn)
         ahead = {
-            other: (event, strayed + (other != subject))
-            for other, (event, strayed) in ahead.items()
+            other: (event, at, strayed + (other != subject))
+            for other, (event, at, strayed) in ahead.items()
             if strayed < STRAYED
         }
         if turn.events:
-            ahead[subject] = (turn.events[0], 0)
+            ahead[subject] = (turn.events[0], index, 0)
         if subject in ahead:
-            goals[index] = words.goal(ahead[subject][0])
+            goals[index] = ahead[subject][:2]
         elif _intent(turn).startswith("find ") or subject in STANDING:
-            goals[index] = subject if subject in STANDING else STANDING[0]
+            goals[index] = (subject if subject in STANDING else STANDING[0], index)
     return goals

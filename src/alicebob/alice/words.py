@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from numpy.random import Generator
 
-__all__ = ["goal", "instruction", "plain"]
+__all__ = ["goal", "instruction", "plain", "ways"]
 
 PLAIN = 0.5  # share of instructions in the plainest form
 VERBS = {
@@ -30,15 +30,20 @@ def goal(event: str) -> str:
 
 def plain(event: str) -> str:
     """Return the plainest instruction for an event: its own words, e.g. "Make wood pickaxe."."""
-    return _sentence(_ways(event)[0])
+    return ways(event)[0]
 
 
 def instruction(event: str, draw: Generator) -> str:
     """Return an instruction for an event, in varied words."""
-    ways = _ways(event)
+    known = ways(event)
     if draw.random() < PLAIN:
-        return _sentence(ways[0])
-    return _sentence(ways[int(draw.integers(len(ways)))])
+        return known[0]
+    return known[int(draw.integers(len(known)))]
+
+
+def ways(event: str) -> list[str]:
+    """Return the instructions that ask for an event, the plainest first."""
+    return [_sentence(way) for way in _ways(event)]
 
 
 def _ways(event: str) -> list[str]:
@@ -55,8 +60,8 @@ def _ways(event: str) -> list[str]:
         nouns = [f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}"]
     elif verb == "collect":
         nouns = [thing, f"some {thing}"]
-    ways = [f"{said} {noun}" for said in VERBS.get(verb, (verb,)) for noun in nouns]
-    return [own, *(way for way in ways if way != own)]
+    said = [f"{word} {noun}" for word in VERBS.get(verb, (verb,)) for noun in nouns]
+    return [own, *(way for way in said if way != own)]
 
 
 def _sentence(words: str) -> str:

@@ -20,15 +20,16 @@ from alicebob.trace import Skill, Turn
 __all__ = ["IGNORED", "Pack", "Row", "balanced", "held_out", "pack", "rows_of"]
 
 IGNORED = -100  # the label that PyTorch's cross entropy passes over
-UNLEARNT = ("aimless", "error")  # tags of turns that may be read and not learnt from
+UNLEARNT = ("aimless", "asleep", "error")  # tags of turns that may be read and not learnt from
+AGAIN = "again"  # tag of turns for what had happened before in their episode
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """Token ids of one window of a trajectory, and 1 where there is loss.
 
-    `kind` is what the window serves, for balance: the skill's name, or in open play the aim of its
-    last learnt turn.
+    `kind` is what the window serves, for balance: the skill's name, or in open play what `_aim`
+    says of its last learnt turn.
     """
 
     ids: tuple[int, ...]
@@ -73,6 +74,16 @@ def _reply(turn: Turn) -> str:
     return write_reply(turn.thought, turn.action)
 
 
+def _aim(turn: Turn, before: Turn | None) -> str:
+    """Return the kind of a turn of open play: its aim, if it was new, if it only went on.
+
+    To begin a thing is rarer than to go on with it, and is what has to be decided.
+    """
+    family = "open_play_again" if AGAIN in turn.tags else "open_play"
+    same = before is not None and (before.thought, before.action) == (turn.thought, turn.action)
+    return f"{family} {turn.thought.partition(',')[0]}{' on' if same else ''}"
+
+
 def _row(
     skill: Skill,
     conversation: Conversation,
@@ -93,7 +104,7 @@ def _row(
         told = number < max(learnt, skill.context) or any(tag in UNLEARNT for tag in turn.tags)
         ids += read + replies[number]
         if not told and skill.name == "open_play":
-            kind = f"open_play {turn.thought.partition(',')[0]}"
+            kind = _aim(turn, skill.turns[number - 1] if number else None)
         mask += [0] * len(read) + [int(not told)] * len(replies[number])
     if any(mask):
         yield Row(tuple(ids), tuple(mask), kind)
@@ -174,7 +185,9 @@ def pack(rows: Iterable[Row], length: int, padding: int) -> list[Pack]:
 
 def _packed(rows: Sequence[Row], length: int, padding: int) -> Pack:
     ids = [i for row in rows for i in row.ids]
-    labels = [i if m else IGNORED for row in rows for i, m in zip(row.ids, row.mask, strict=True)]
+    # A row's first token has nothing before it: it must not be learnt from the row to its left.
+    masks = [m for row in rows for m in (0, *row.mask[1:])]
+    labels = [i if m else IGNORED for i, m in zip(ids, masks, strict=True)]
     positions = [place for row in rows for place in range(len(row.ids))]
     spare = length - len(ids)
     return Pack(ids + [padding] * spare, labels + [IGNORED] * spare, positions + list(range(spare)))

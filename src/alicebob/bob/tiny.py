@@ -14,6 +14,7 @@ from typing import Any
 
 from numpy.random import Generator, default_rng
 
+from alicebob.alice import words
 from alicebob.bob.conversation import Conversation, write_reply
 from alicebob.bob.rows import Row
 from alicebob.envs import TextEnv
@@ -30,7 +31,7 @@ TEMPLATE = (
     "{% else %}{{ '<|user|>' + message.content }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|bob|>' }}{% endif %}"
 )
-PACK = 256  # tokens; longer ones cost attention, shorter ones padding
+PACK = 160  # tokens; longer ones cost attention, shorter ones padding
 CARD = """---
 license: apache-2.0
 library_name: transformers
@@ -43,8 +44,8 @@ A Llama of {parameters:,} parameters, trained on {turns:,} turns of uniformly ra
 ({tokens:,} tokens). It knows how the environment reads and no skill: its instructions and thoughts
 were drawn at random. It is the base that every round's LoRA adapter is trained on.
 """
-#: Words with their leading space or line break, a digit stuck to them; single other characters.
-PRETOKEN = r"\n?[A-Za-z]+:| ?[A-Za-z_]+[0-9]?|\n| ?[0-9]| ?[^\sA-Za-z0-9_]|\s"
+#: Words with their leading space, a digit stuck to them; the first word of a line with its break.
+PRETOKEN = r"\n[A-Za-z_]+(?:[0-9]|:)?|[A-Za-z]+:| ?[A-Za-z_]+[0-9]?|\n| ?[0-9]| ?[^\sA-Za-z0-9_]|\s"
 
 
 class RandomPolicy:
@@ -66,15 +67,14 @@ def words_of(env: TextEnv) -> list[str]:
     """Return the interface's own words: actions, items and the names of what can be achieved."""
     _, info = env.reset(seed=0)
     names = [*info["admissible_actions"], *info.get("inventory", {}), *info.get("achievements", {})]
-    words = {word for name in names for word in (name, *name.split("_"))}
-    words |= {word.capitalize() for word in words}
-    return sorted(words | set(getattr(env, "words", ())))
+    found = {word for name in names for word in (name, *name.split("_"))}
+    return sorted(found | set(getattr(env, "words", ())))
 
 
 def aims_of(env: TextEnv) -> list[str]:
-    """Return the names of what can be achieved, in words: the base's meaningless thoughts."""
+    """Return the names of what can be achieved: the base's meaningless thoughts."""
     _, info = env.reset(seed=0)
-    return [name.replace("_", " ") for name in info.get("achievements", {})] or ["go on"]
+    return list(info.get("achievements", {})) or ["go_on"]
 
 
 def corpus(
@@ -89,8 +89,8 @@ def corpus(
     An instruction is drawn without regard to what happens. A thought repeats the instruction, or
     names the random action about to be taken, or is drawn as well: so he learns that the words of
     instruction, thought and action are the same words, and never which act serves which end. Most
-    thoughts also quote the side of something in sight, of anything at all: that teaches to quote.
-    One row in eight has no thoughts.
+    thoughts before a move also quote something in sight on that side, anything at all: that teaches
+    to quote, and what a side is. One row in eight has no thoughts.
     """
     for episode in episodes:
         turn = 0
@@ -105,15 +105,16 @@ def corpus(
                 read = (
                     conversation.next(played.observation)
                     if ids
-                    else conversation.first(f"{goal.capitalize()}.", played.observation)
+                    else conversation.first(words.instruction(goal, draw), played.observation)
                 )
                 kind = draw.random()
                 aim = goal if kind < 0.4 else aims[int(draw.integers(len(aims)))]
                 if kind > 0.6:
-                    aim = played.action.replace("_", " ")
-                seen = sides(played.observation)
+                    aim = played.action
+                way = played.action.rpartition("_")[2]
+                seen = [thing for thing, side in sides(played.observation) if side == way]
                 if seen and draw.random() < 0.7:
-                    aim += ", " + " ".join(seen[int(draw.integers(len(seen)))])
+                    aim += f", {seen[int(draw.integers(len(seen)))]}_{way}"
                 read += conversation.reply(write_reply("" if silent else aim, played.action))
                 if ids and len(ids) + len(read) > length:
                     break
@@ -122,10 +123,10 @@ def corpus(
             yield Row(tuple(ids), (1,) * len(ids))
 
 
-def build_tokenizer(texts: Sequence[str], words: Sequence[str], vocabulary: int) -> Any:
+def build_tokenizer(texts: Sequence[str], names: Sequence[str], vocabulary: int) -> Any:
     """Return a byte-level BPE tokenizer with a chat template, trained on texts.
 
-    `words` are counted often, so that the interface's own words are single tokens even where random
+    `names` are counted often, so that the interface's own words are single tokens even where random
     play hardly meets them (iron, diamond). Any text can be written: what is unknown goes by bytes.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -145,7 +146,7 @@ def build_tokenizer(texts: Sequence[str], words: Sequence[str], vocabulary: int)
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    seeded = [f" {word} {word}\n{word} " for word in words] * 200
+    seeded = [f" {name} {name}" for name in names] * 200
     tokenizer.train_from_iterator([*texts, *seeded], trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -202,17 +203,18 @@ def train_base(
 
     aims = aims_of(env)
     texts = [turn.observation for episode in episodes for turn in episode.turns]
-    texts += [write_reply(aim, "noop") for aim in aims] * 50
+    asked = [way for aim in aims for way in words.ways(aim)]
+    texts += [*asked, *(write_reply(aim, "noop") for aim in aims)] * 50
     tokenizer = build_tokenizer(texts, words_of(env), vocabulary)
     rows = corpus(episodes, Conversation(tokenizer), aims, PACK, default_rng(seed))
     packs = pack(rows, PACK, tokenizer.pad_token_id)
     model = new_model(tokenizer, layers, width, context, seed)
-    schedule = Schedule(learning_rate, epochs, batch=4, every=200, seed=seed)
+    schedule = Schedule(learning_rate, epochs, batch=6, every=200, seed=seed)
     fitted = fit(model, packs, [], schedule, work)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
     save_curve(fitted, out / "training.json")
-    turns = len(texts) - 50 * len(aims)
+    turns = sum(len(episode.turns) for episode in episodes)
     (out / "README.md").write_text(
         CARD.format(parameters=model.num_parameters(), turns=turns, tokens=fitted.tokens),
         encoding="utf-8",

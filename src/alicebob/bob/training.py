@@ -129,7 +129,8 @@ def fit(
     trainer = _Trainer(
         model=model,
         args=arguments,
-        train_dataset=list(packs),
+        # Whole batches, so that a step means the same for any number of processes.
+        train_dataset=list(packs[: len(packs) // schedule.batch * schedule.batch] or packs),
         eval_dataset=list(validation) if looks else None,
         data_collator=_collate,
         callbacks=callbacks,

@@ -374,8 +374,8 @@ def _smartplay(window: NDArray[np.int64], player: objects.Player, action: str | 
 def _compact(window: NDArray[np.int64], player: objects.Player) -> str:
     """Describe in few words, each to be understood by itself: a thing and where it is are one word.
 
-    Vitals; what is held; the faced cell and what stands next to the player; the nearest of each
-    kind in view, nearest first, a word for each of its directions. Open ground is left out.
+    Vitals; what is held; the faced side and cell; what stands next to the player; the nearest of
+    each kind in view, nearest first, a word for each of its directions. Open ground is left out.
     """
     vitals = " ".join(f"{name}{player.inventory[name]}" for name in VITALS)
     items = [
@@ -398,7 +398,8 @@ def _compact(window: NDArray[np.int64], player: objects.Player) -> str:
         [
             vitals + state,
             "have " + (" ".join(items) or "nothing"),
-            " ".join([f"front {_faced(window, player)} next", *(near or ["nothing"])]),
+            f"facing {SIDES[player.facing]} {_faced(window, player)}",
+            " ".join(["next", *(near or ["nothing"])]),
             "see " + (" ".join(seen) or "nothing"),
         ]
     )

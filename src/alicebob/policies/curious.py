@@ -23,9 +23,11 @@ from alicebob.alice.senses import Senses
 from alicebob.alice.worldmap import FAR, STEPS
 from alicebob.policies import Live, Reply
 
-__all__ = ["EVIDENCE", "Curious"]
+__all__ = ["ASLEEP", "EVIDENCE", "Curious"]
 
 EVIDENCE = "evidence"  # the key of Episode.meta that holds what an episode taught
+
+ASLEEP = "asleep"  # tag of turns on which no action counts
 
 Choice = tuple[str, str]  # an action and the intent it serves
 WALK = {step: action for action, step in MOVES.items()}
@@ -52,14 +54,19 @@ class Curious:
             live.memory = _Mind(self.knowledge, self.wishes, live)
 
     def act(self, lives: Sequence[Live]) -> list[Reply]:
-        """Decide for each episode; the tag says what for, e.g. "intent:use tree"."""
+        """Decide for each episode; a tag says what for, e.g. "intent:use tree".
+
+        Where the environment says that the player sleeps, and so heeds no action, another tag says
+        that too.
+        """
         replies = []
         for live in lives:
             mind: _Mind = live.memory
             if live.turns:
                 mind.senses.observe(live.info, live.turns[-1].action)
             action, intent = mind.decide()
-            replies.append(Reply(action, tags=(f"intent:{intent}",)))
+            asleep = (ASLEEP,) if live.info.get("sleeping") else ()
+            replies.append(Reply(action, tags=(f"intent:{intent}", *asleep)))
         return replies
 
     def finish(self, live: Live) -> Mapping[str, Any]:

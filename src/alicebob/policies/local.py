@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from alicebob.bob.conversation import Conversation, parse_reply, window_start
@@ -40,8 +41,8 @@ class Local:
     """Plays with a Hugging Face causal language model.
 
     `context` bounds prompt and reply together, `turns` the turns in it (0 is no bound);
-    `temperature` 0 is greedy. Raises UsageError where
-    an instruction and one observation do not fit.
+    `temperature` 0 is greedy; `top_p` draws from the likeliest tokens that make up that share
+    (nucleus sampling). Raises UsageError where an instruction and one observation do not fit.
     """
 
     def __init__(
@@ -53,11 +54,12 @@ class Local:
         turns: int = 0,
         max_new_tokens: int = 16,
         temperature: float = 0.7,
+        top_p: float = 1.0,
     ) -> None:
         self.model = model.eval()
         self.conversation = conversation
         self.context, self.turns, self.max_new_tokens = context, turns, max_new_tokens
-        self.temperature = temperature
+        self.temperature, self.top_p = temperature, top_p
         self._rows: dict[int, _Row] = {}
         self._cache: _Cache | None = None
 
@@ -187,7 +189,10 @@ class Local:
         if self.temperature == 0:
             return [int(i) for i in logits.argmax(-1)]
         scaled = logits.double().cpu().numpy() / self.temperature
-        weights = np.exp(scaled - scaled.max(-1, keepdims=True)).cumsum(-1)
+        weights = np.exp(scaled - scaled.max(-1, keepdims=True))
+        if self.top_p < 1:
+            weights = _nucleus(weights, self.top_p)
+        weights = weights.cumsum(-1)
         places = [live.draw.random() for live in lives] * weights[:, -1]
         return [
             min(int(np.searchsorted(row, place, side="right")), len(row) - 1)
@@ -210,6 +215,20 @@ class Local:
             prompt_tokens=read,
             reply_tokens=len(written),
         )
+
+
+def _nucleus(weights: NDArray[np.float64], top_p: float) -> NDArray[np.float64]:
+    """Set to zero what is beyond the likeliest tokens that reach a share of each row's sum.
+
+    Holtzman et al., 2020 (arXiv 1904.09751), section 3.1; the likeliest token always stays.
+    """
+    order = np.argsort(-weights, axis=-1, kind="stable")
+    falling = np.take_along_axis(weights, order, axis=-1)
+    before = falling.cumsum(-1) - falling
+    falling[before >= top_p * weights.sum(-1, keepdims=True)] = 0.0
+    kept = np.zeros_like(weights)
+    np.put_along_axis(kept, order, falling, axis=-1)
+    return kept
 
 
 class _Cache:

@@ -1,0 +1,57 @@
+"""Presets: named sizes of an experiment, written into params.yaml with one word.
+
+A preset is a YAML file beside this one: a comment that says what it is for and what it needs, and
+the values it sets. Invariant: applying one keeps the comments, the rounds and whatever else it does
+not name. Does not: hold code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from alicebob.errors import UnknownName
+from alicebob.rounds import edit
+
+__all__ = ["about", "apply", "known"]
+
+
+def known() -> list[str]:
+    """Return the names of the presets, in alphabetical order."""
+    return sorted(Path(str(f)).stem for f in files(__name__).iterdir() if f.name.endswith(".yaml"))
+
+
+def about(name: str) -> str:
+    """Return what a preset is for and what it needs, in one line; raises UnknownName."""
+    lines = _text(name).splitlines()
+    comment = [line[1:].strip() for line in lines if line.startswith("#")]
+    return " ".join(comment)
+
+
+def apply(name: str) -> int:
+    """Set a preset's values in ./params.yaml; return how many of them were others before.
+
+    Raises UnknownName, and UsageError where the file then does not check; it is left as it was.
+    """
+    values: Mapping[str, Any] = YAML(typ="safe").load(_text(name))
+    changed = 0
+
+    def change(data: Any) -> None:
+        nonlocal changed
+        for block, settings in values.items():
+            for key, value in settings.items():
+                changed += data[block].get(key) != value
+                data[block][key] = value
+
+    edit(change)
+    return changed
+
+
+def _text(name: str) -> str:
+    if name not in known():
+        raise UnknownName("preset", name, known())
+    return files(__name__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
