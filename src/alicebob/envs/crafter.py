@@ -66,7 +66,12 @@ def _words() -> tuple[str, ...]:
     solid = [name for name in NAMES[1:] if name not in constants.walkable and name != "player"]
     sided = [f"{name}_{side}" for name in solid for side in SIDES.values()]
     counted = [n for n in constants.items if not n.endswith(TOOLS)]
-    return (*NAMES, *sided, *(f"{name}{count}" for name in counted for count in range(10)))
+    return (
+        *NAMES,
+        "unchanged",
+        *sided,
+        *(f"{name}{count}" for name in counted for count in range(10)),
+    )
 
 
 class Crafter:
@@ -101,6 +106,7 @@ class Crafter:
             )
         self._game: Game | None = None
         self._over = True  # until the first reset
+        self._unchanged = False  # whether the last action did nothing that can be seen
         self._counts: dict[str, int] = {}  # achievements at the last step
         self._seen: NDArray[np.int64] = np.zeros((2 * REACH_X + 1, 2 * REACH_Y + 1), np.int64)
 
@@ -120,7 +126,7 @@ class Crafter:
         self._game = self._game or Game(self.max_steps)
         self._game.start(seed)
         _grant(self._game, inventory, near, seed)
-        self._over = False
+        self._over, self._unchanged = False, False
         self._counts = dict(self._game._player.achievements)
         return self._text(None), self._info(invalid=False)
 
@@ -134,7 +140,9 @@ class Crafter:
             raise UsageError("crafter: the episode is over or not begun; call reset() first.")
         known = ALIASES.get(action.strip().lower())
         game = self._playing
+        before = self._standing()
         _, reward, done, upstream = game.step(ACTIONS.index(known or "noop"))
+        self._unchanged = _unchanged(before, self._standing())
         dead = upstream["discount"] == 0
         self._over = done
         text = self._text(known) if known else _refusal(action) + self._text(None)
@@ -189,9 +197,17 @@ class Crafter:
         self._seen = window = self._window()
         player = self._playing._player
         if self.observation == "compact":
-            return _compact(window, player)
+            return _compact(window, player, self._unchanged)
         # SmartPlay has one word for both kinds of plant.
         return _smartplay(np.where(window == RIPE, PLANT, window), player, action)
+
+    def _standing(self) -> tuple[Any, dict[str, int]]:
+        """Return how the player stands to the world, and what he has."""
+        player = self._playing._player
+        target = (player.pos[0] + player.facing[0], player.pos[1] + player.facing[1])
+        faced = self._playing._world[target]
+        place = (*player.pos, *player.facing, faced[0], type(faced[1]), player.sleeping)
+        return place, dict(player.inventory)
 
     def _window(self) -> NDArray[np.int64]:
         """Return the 9 x 7 cells around the player, as indices into NAMES; 0 is off the map."""
@@ -371,11 +387,20 @@ def _smartplay(window: NDArray[np.int64], player: objects.Player, action: str | 
     return "\n\n".join(blocks)
 
 
-def _compact(window: NDArray[np.int64], player: objects.Player) -> str:
+def _unchanged(before: tuple[Any, dict[str, int]], after: tuple[Any, dict[str, int]]) -> bool:
+    """Say whether an action did nothing to be seen: vitals that sink are not its doing."""
+    if before[0] != after[0] or after[0][-1]:
+        return False
+    was, is_ = before[1], after[1]
+    return all(is_[k] <= was[k] if k in VITALS else is_[k] == was[k] for k in is_)
+
+
+def _compact(window: NDArray[np.int64], player: objects.Player, unchanged: bool) -> str:
     """Describe in few words, each to be understood by itself: a thing and where it is are one word.
 
-    Vitals; what is held; the faced side and cell; what stands next to the player; the nearest of
-    each kind in view, nearest first, a word for each of its directions. Open ground is left out.
+    Vitals, and whether the last action did nothing; what is held; the faced side and cell; what
+    stands next to the player; the nearest of each kind in view, nearest first, a word for each of
+    its directions. Open ground is left out.
     """
     vitals = " ".join(f"{name}{player.inventory[name]}" for name in VITALS)
     items = [
@@ -384,6 +409,7 @@ def _compact(window: NDArray[np.int64], player: objects.Player) -> str:
         if name not in VITALS and count
     ]
     state = " asleep" if player.sleeping else " dead" if player.health <= 0 else ""
+    state += " unchanged" if unchanged else ""
     near = []
     for (dx, dy), side in SIDES.items():
         name = NAMES[window[REACH_X + dx, REACH_Y + dy]]
