@@ -25,6 +25,7 @@ rounds: setup  ## run the rounds of params.yaml, or go on with them, and show th
 
 ui: setup  ## open the MLflow UI on http://127.0.0.1:5000
 	alicebob sync
+	@echo "The rounds: http://127.0.0.1:$${PORT:-5000}/#/experiments/1/runs?compareRunsMode=CHART"
 	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --port $${PORT:-5000}
 
 test: setup  ## set up and run the tests

@@ -6,6 +6,7 @@ Invariant: an AliceBobError leaves as one sentence and its exit code, never as a
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -138,6 +139,80 @@ def init(preset: str | None) -> None:
         return
     changed = apply(preset)
     click.echo(f"Applied {preset} to params.yaml: {changed} values changed.", err=True)
+
+
+@main.command()
+@click.option(
+    "--url", required=True, help="An OpenAI-compatible address, e.g. http://host:8000/v1."
+)
+@click.option("--model", required=True, help="The model's name there.")
+@click.option("--key-env", default="", help="The environment variable that holds the key.")
+@click.option("--split", type=click.Choice(["validation", "test"]), default="test")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder; by default data/served/MODEL."
+)
+@click.option("--concurrency", default=16, show_default=True, help="Episodes at once.")
+@click.option("--context", default=8192, show_default=True, help="Tokens of prompt and reply.")
+@click.option("--turns", default=0, show_default=True, help="Turns it sees; 0: as many as fit.")
+@click.option("--max-new-tokens", default=256, show_default=True)
+@click.option("--temperature", default=0.7, show_default=True)
+@click.option("--top-p", default=1.0, show_default=True)
+@click.option("--max-requests", type=int, help="Stop, with all saved, after so many.")
+@click.option("--max-tokens", type=int, help="Stop after so many, read and written.")
+@click.option("--max-cost", type=float, help="Stop at this cost; needs --prices.")
+@click.option("--prices", nargs=2, type=float, help="Of a million tokens read, and written.")
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+def evaluate(
+    url: str,
+    model: str,
+    key_env: str,
+    split: str,
+    out: Path | None,
+    concurrency: int,
+    max_requests: int | None,
+    max_tokens: int | None,
+    max_cost: float | None,
+    prices: tuple[float, float] | None,
+    settings: tuple[str, ...],
+    **sampling: Any,
+) -> None:
+    """Try a served model on the trials and the open play of the rounds; figures go to stdout.
+
+    KEY=VALUE change the environment of params.yaml, e.g. observation=smartplay.
+    """
+    from tqdm import tqdm
+
+    from alicebob.endpoint import Endpoint, Limits
+    from alicebob.params import load_params
+    from alicebob.served import evaluate_served
+
+    if max_cost is not None and prices is None:
+        raise UsageError("--max-cost needs --prices, e.g. --prices 0.15 0.60.")
+    if concurrency < 1:
+        raise UsageError(f"--concurrency must be at least 1, not {concurrency}.")
+    params = load_params("r000")
+    endpoint = Endpoint(
+        url,
+        model,
+        key_env=key_env,
+        concurrency=concurrency,
+        prices=prices or (0.0, 0.0),
+        limits=Limits(max_requests, max_tokens, max_cost),
+    )
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip(".-") or "model"
+    folder = out or Path("data/served") / safe
+    with tqdm(unit="episode", desc=safe, mininterval=1) as bar:
+        found = evaluate_served(
+            endpoint,
+            params,
+            split,
+            folder,
+            settings=_settings(settings),
+            done=lambda _: bar.update(),
+            **sampling,
+        )
+    click.echo(f"Episodes and figures are in {folder}.", err=True)
+    click.echo(json.dumps(found, indent=1))
 
 
 @main.command()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,11 +19,19 @@ from alicebob.policies import Task
 from alicebob.rollout import seeds
 from alicebob.trace import Episode, Outcome
 
-__all__ = ["SPLITS", "mean", "open_play_tasks", "report", "share", "trial_tasks"]
+__all__ = ["SPLITS", "mean", "open_play_tasks", "report", "share", "tasks", "trial_tasks"]
 
 SPLITS = ("validation", "test")
 OPEN_PLAY = "Survive and achieve as much as you can."
 _Z = 1.959964  # the normal quantile of a two-sided 95 % interval
+
+
+class Amount(Protocol):
+    """How much to evaluate: worlds for each trial, episodes of open play and their limit."""
+
+    worlds: int
+    open_play: int
+    max_turns: int
 
 
 def trial_tasks(
@@ -59,6 +67,15 @@ def open_play_tasks(
         Task(f"{prefix}-{split}-open_play-{number:02d}", seed, OPEN_PLAY, {}, max_turns)
         for number, seed in enumerate(chosen)
     ]
+
+
+def tasks(
+    split: str, suite: Sequence[Trial], amount: Amount, master: int, space: range, prefix: str
+) -> list[Task]:
+    """Return all tasks of a split, longest limits first: a wave lasts as long as its longest."""
+    found = open_play_tasks(split, amount.open_play, amount.max_turns, master, space, prefix)
+    found += trial_tasks(split, suite, amount.worlds, master, space, prefix)
+    return sorted(found, key=lambda task: -task.max_turns)
 
 
 def report(

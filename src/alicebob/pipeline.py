@@ -313,12 +313,7 @@ def evaluate(context: Context) -> None:
     tasks: list[Task] = []
     for split in evaluation.SPLITS:
         space = params.seeds.of(split)
-        tasks += evaluation.open_play_tasks(
-            split, settings.open_play, settings.max_turns, params.seed, space, context.round
-        )
-        tasks += evaluation.trial_tasks(
-            split, suite, settings.worlds, params.seed, space, context.round
-        )
+        tasks += evaluation.tasks(split, suite, settings, params.seed, space, context.round)
     tasks.sort(key=lambda task: -task.max_turns)  # a wave lasts as long as its longest
     bar = _Bar("evaluate", len(tasks))
     build = functools.partial(

@@ -12,8 +12,9 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 from numpy.random import default_rng
 
 from alicebob.envs import TextEnv
-from alicebob.errors import AliceBobError
+from alicebob.errors import AliceBobError, ProviderError
 from alicebob.policies import Live, Policy, Reply, Task
 from alicebob.trace import Episode, Outcome, Turn, append_journal, read_journal
 from alicebob.work import die_with
@@ -141,14 +142,17 @@ def play_all(
     *,
     width: int = 1,
     workers: int = 1,
-    done: Callable[[Episode], None] = lambda episode: None,
+    threads: bool = False,
+    done: Callable[[Episode], object] = lambda episode: None,
 ) -> list[Episode]:
     """Play all tasks, those already in `journals` excepted, and return the episodes in order.
 
     An episode whose task has a target names it in its `meta`. `build` is called once in each worker
     process and returns a maker of environments and the policy; it must be picklable. `width` is the
-    number of episodes in a wave. `done` is called in this process for each episode, the journalled
-    ones included. Raises what a policy raised, and AliceBobError when a worker was killed or an
+    number of episodes in a wave. With `threads` the workers are threads of this process, for
+    policies that wait for an endpoint; `build` is then called once in each. `done` is called in
+    this process for each episode, the journalled ones included. Raises what a policy raised, after
+    all other waves where it was a ProviderError; AliceBobError when a worker was killed or an
     environment failed.
     """
     journals.mkdir(parents=True, exist_ok=True)
@@ -162,7 +166,8 @@ def play_all(
                 done(found[task.id])
         else:
             owed.append(wave)
-    for episodes in _play_waves(owed, build, spec, width, workers):
+    spread = _play_in_threads if threads else _play_waves
+    for episodes in spread(owed, build, spec, width, workers):
         for episode in episodes:
             if episode.outcome.owed:
                 raise AliceBobError(
@@ -200,6 +205,35 @@ def _play_waves(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _play_in_threads(
+    waves: list[Sequence[Task]], build: Build, spec: str, width: int, workers: int
+) -> Iterator[list[Episode]]:
+    """Yield the episodes of each wave as it ends; a wave without a provider does not end others."""
+    mine = threading.local()
+
+    def played(wave: Sequence[Task]) -> list[Episode]:
+        if not hasattr(mine, "player"):
+            mine.player = _Player(build, spec, width)
+        player: _Player = mine.player
+        return player.wave(wave)
+
+    pool = ThreadPoolExecutor(max(1, workers))
+    lost: list[ProviderError] = []
+    try:
+        for future in as_completed([pool.submit(played, wave) for wave in waves]):
+            try:
+                yield future.result()
+            except ProviderError as error:
+                lost.append(error)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    if lost:
+        raise ProviderError(
+            f"{len(lost)} of {len(waves)} waves of episodes are owed: {lost[-1]} Run again to go "
+            "on with them."
+        )
 
 
 class _Player:

@@ -15,12 +15,21 @@ from typing import Any
 
 from alicebob.errors import UsageError
 
-__all__ = ["Conversation", "parse_reply", "window_start", "write_reply"]
+__all__ = ["Conversation", "opening", "parse_reply", "window_start", "write_reply"]
 
 REMEMBERED = 10_000  # replies: few differ, and many turns share them
 PREAMBLES = ("brief", "full")
 _MARKS = ("qzxuserone", "qzxbobone", "qzxusertwo", "qzxbobtwo")
 _THOUGHT = re.compile(r"Thought:[ \t]*(.*?)\s*(?=\bAction:|\Z)", re.DOTALL)
+
+
+def opening(instruction: str, actions: Sequence[str]) -> str:
+    """Return what stands before the first observation: task, form of a reply, actions."""
+    return (
+        f"{instruction.strip()}\n\nAt every turn, answer with one line 'Thought: ' that says "
+        "what you are about, and one line 'Action: ' with one of these actions: "
+        f"{', '.join(actions)}.\n\n"
+    )
 
 
 def write_reply(thought: str, action: str) -> str:
@@ -130,11 +139,7 @@ class Conversation:
     def _opening(self, instruction: str) -> str:
         if self.preamble == "brief":
             return f"{instruction.strip()}\n"
-        return (
-            f"{instruction.strip()}\n\nAt every turn, answer with one line 'Thought: ' that says "
-            "what you are about, and one line 'Action: ' with one of these actions: "
-            f"{', '.join(self.actions)}.\n\n"
-        )
+        return opening(instruction, self.actions)
 
     def _frame(self) -> tuple[str, str, str]:
         """Return the template's text before the first content, before a reply and after it."""

@@ -1,0 +1,81 @@
+"""Episodes through an endpoint: many at once beside one after the other, in one run.
+
+    python benchmarks/endpoint_throughput.py
+
+The peer is the loop that published agents use: one episode, one request at a time. The endpoint is
+scripted, on loopback, and takes 50 ms for an answer that depends on the request alone; both sides
+must play the same episodes, turn by turn, before there is a ratio.
+"""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from scripted import serving
+
+import alicebob
+from alicebob.endpoint import Endpoint
+from alicebob.envs.crafter import ACTIONS
+from alicebob.policies import Task
+from alicebob.policies.server import Server
+from alicebob.rollout import play_all
+from alicebob.trace import Episode
+
+
+def answer(body: dict[str, int]) -> str:
+    """Return an action that follows from the request's seed alone."""
+    return f"Action: {ACTIONS[body['seed'] % len(ACTIONS)]}"
+
+
+def played(url: str, episodes: int, turns: int, at_once: int) -> tuple[list[Episode], float]:
+    """Return the episodes and the seconds they took."""
+    make = functools.partial(alicebob.make, "crafter", observation="smartplay", limit=turns)
+    endpoint = Endpoint(url, "scripted", concurrency=at_once)
+    tasks = [Task(f"e{n:03d}", n, "Survive.", max_turns=turns) for n in range(episodes)]
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.monotonic()
+        found = play_all(
+            tasks,
+            lambda: (make, Server(endpoint, ACTIONS)),
+            "crafter",
+            Path(folder),
+            workers=at_once,
+            threads=True,
+        )
+        return found, time.monotonic() - begun
+
+
+@click.command()
+@click.option("--at-once", default=16, show_default=True)
+@click.option("--turns", default=20, show_default=True)
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--latency", default=0.05, show_default=True, help="Seconds of an answer.")
+def main(at_once: int, turns: int, rounds: int, latency: float) -> None:
+    """Print the ratio of the two, its range, and its share of the most there can be."""
+    ratios = []
+    with serving(answer=answer, latency=latency) as server:
+        played(server.url, 1, 2, 1)  # warm: numba compiles, connections open
+        for _ in range(rounds):
+            many, quick = played(server.url, at_once, turns, at_once)
+            one, slow = played(server.url, at_once, turns, 1)
+            if many != one:
+                sys.exit("the two sides played different episodes")
+            ratios.append(slow / quick)
+    middle = statistics.median(ratios)
+    click.echo(
+        f"{at_once} at once: {middle:.2f} x one at a time ({min(ratios):.2f}-{max(ratios):.2f}), "
+        f"{middle / at_once:.2f} of the most there can be"
+    )
+
+
+if __name__ == "__main__":
+    main()

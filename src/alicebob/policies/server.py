@@ -1,0 +1,106 @@
+"""A served model as policy: one request a turn to an OpenAI-compatible endpoint.
+
+The conversation grows turn by turn and is never rewritten, so that the server's prefix cache
+holds; when it is too long the oldest turns go in one block. Invariant: a reply is what the server
+wrote; without an answer there is no turn, and `ProviderError` leaves the episode owed. Does not:
+tokenise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from alicebob.bob.conversation import opening, parse_reply, window_start
+from alicebob.endpoint import Endpoint, Message
+from alicebob.policies import Live, Reply
+
+__all__ = ["Server"]
+
+CHARACTERS = 3  # of a token, at least: the server's tokenizer is not known here
+
+
+@dataclass(slots=True)
+class _Talk:
+    start: int = 0  # first turn of the window
+    replies: list[str] = field(default_factory=list)
+
+
+class Server:
+    """Plays through an `Endpoint`, which many policies in many threads may share.
+
+    `context` bounds prompt and reply together, in tokens of three characters; `turns` the turns in
+    it (0 is no bound). `actions` are named in the prompt, as with the preamble "full" of a local
+    model. Raises UsageError where an instruction and one observation do not fit, ProviderError and
+    Spent as the endpoint does.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        actions: Sequence[str],
+        *,
+        context: int = 8192,
+        turns: int = 0,
+        max_new_tokens: int = 256,
+        temperature: float = 0.7,
+        top_p: float = 1.0,
+    ) -> None:
+        self.endpoint, self.actions = endpoint, actions
+        self.context, self.turns, self.max_new_tokens = context, turns, max_new_tokens
+        self.temperature, self.top_p = temperature, top_p
+
+    def start(self, wave: Sequence[Live]) -> None:
+        """Begin each episode with an empty conversation."""
+        for live in wave:
+            live.memory = _Talk()
+
+    def act(self, lives: Sequence[Live]) -> list[Reply]:
+        """Ask for each episode's next reply, one after the other."""
+        return [self._reply(live) for live in lives]
+
+    def finish(self, live: Live) -> Mapping[str, Any]:
+        """Note which model played."""
+        return {"model": self.endpoint.model}
+
+    def _reply(self, live: Live) -> Reply:
+        found = self.endpoint.complete(
+            self._messages(live),
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_new_tokens,
+            seed=int(live.draw.integers(2**31)),
+        )
+        live.memory.replies.append(found.text)
+        thought, action = parse_reply(found.text)
+        return Reply(
+            action=action[:200],
+            thought=thought[:2000],
+            prompt_tokens=found.prompt_tokens,
+            reply_tokens=found.reply_tokens,
+        )
+
+    def _messages(self, live: Live) -> list[Message]:
+        """Return the window of the conversation, the instruction in its first message."""
+        talk: _Talk = live.memory
+        seen = [turn.observation for turn in live.turns] + [live.observation]
+        head = opening(live.task.instruction, self.actions)
+        lengths = [
+            _tokens(observation) + _tokens(reply)
+            for observation, reply in zip(seen, talk.replies, strict=False)
+        ]
+        lengths.append(_tokens(seen[-1]) + self.max_new_tokens)
+        talk.start = window_start(talk.start, lengths, _tokens(head), self.context, self.turns)
+        messages: list[Message] = []
+        for number in range(talk.start, len(seen)):
+            text = seen[number].strip()
+            text = head + text if number == talk.start else text
+            messages.append({"role": "user", "content": text})
+            if number < len(talk.replies):
+                messages.append({"role": "assistant", "content": talk.replies[number]})
+        return messages
+
+
+def _tokens(text: str) -> int:
+    return len(text) // CHARACTERS + 1

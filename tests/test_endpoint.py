@@ -1,0 +1,184 @@
+import socket
+import time
+from itertools import pairwise
+
+import pytest
+from scripted import ANSWER, serving
+
+from alicebob import endpoint as module
+from alicebob import make
+from alicebob.endpoint import Endpoint, Limits, Spent
+from alicebob.errors import ProviderError, UsageError
+from alicebob.policies import Task
+from alicebob.policies.server import Server
+from alicebob.rollout import play_all
+
+KEY = "canary-4711-key"
+HELLO = [{"role": "user", "content": "Hello."}]
+FAULTS = ("429", "500", "502", "503", "reset", "stall", "drip", "empty", "html")
+FAULTS += ("json", "schema", "null", "error", "huge")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(module, "FIRST", 0.01)
+    monkeypatch.setenv("CANARY_KEY", KEY)
+
+
+def endpoint(url, **settings):
+    return Endpoint(url, "m", **{"read_timeout": 0.6, "connect_timeout": 0.5, **settings})
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_trouble_that_passes_is_tried_again(fault):
+    with serving(lambda number, _: fault if number == 0 else "ok") as server:
+        asked = endpoint(server.url)
+        found = asked.complete(HELLO, temperature=0.5)
+    assert (found.text, found.prompt_tokens, found.reply_tokens) == (ANSWER, 11, 7)
+    assert (asked.usage.requests, asked.usage.retries) == (2, 1)
+    assert server.requests[1][2] == {"model": "m", "messages": HELLO, "temperature": 0.5}
+
+
+def test_the_server_says_how_long_to_wait():
+    with serving(lambda number, _: "429 after 1" if number == 0 else "ok") as server:
+        endpoint(server.url).complete(HELLO)
+    assert 1.0 <= server.requests[1][0] - server.requests[0][0] < 1.3
+    assert module._seconds("Sat, 01 Jan 2000 00:00:00 GMT") == 0.0
+    assert module._seconds("soon") is None
+
+
+def test_tries_are_bounded_and_the_cause_is_one_harmless_line():
+    with serving(lambda *_: "500") as server:
+        with pytest.raises(ProviderError, match="did not answer in 3 tries") as caught:
+            endpoint(server.url, retries=2, key_env="CANARY_KEY").complete(HELLO)
+        assert len(server.requests) == 3
+    text = str(caught.value)
+    assert "\x1b" not in text
+    assert "\n" not in text
+    assert "luck for Bearer ***" in text
+    assert KEY not in text
+
+
+def test_a_wrong_key_ends_all_at_once():
+    with serving(lambda *_: "401") as server:
+        asked = endpoint(server.url, key_env="CANARY_KEY")
+        for _ in range(2):
+            with pytest.raises(ProviderError, match=r"HTTP 401.*Check the key in CANARY_KEY"):
+                asked.complete(HELLO)
+        assert len(server.requests) == 1
+        assert server.requests[0][1]["Authorization"] == f"Bearer {KEY}"
+    assert KEY not in repr(asked)
+
+
+def test_an_endpoint_that_is_dead_is_given_up(monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
+    asked = endpoint(url, retries=1000, patience=0.3)
+    begun = time.monotonic()
+    with pytest.raises(ProviderError, match="has not answered for"):
+        asked.complete(HELLO)
+    assert time.monotonic() - begun < 5
+    spent = asked.usage.requests
+    with pytest.raises(ProviderError, match="has not answered for"):
+        asked.complete(HELLO)
+    assert asked.usage.requests == spent
+
+
+@pytest.mark.parametrize(
+    ("limits", "name"),
+    [(Limits(requests=2), "requests"), (Limits(tokens=36), "tokens"), (Limits(cost=2e-4), "cost")],
+)
+def test_a_budget_stops_cleanly(limits, name):
+    with serving() as server:
+        asked = endpoint(server.url, limits=limits, prices=(1.0, 20.0))
+        asked.complete(HELLO)
+        asked.complete(HELLO)
+        with pytest.raises(Spent, match=f"budget of .* {name} for m is used up"):
+            asked.complete(HELLO)
+        assert len(server.requests) == 2
+    assert asked.usage.cost == pytest.approx(2 * (11 + 7 * 20) / 1e6)
+
+
+def test_addresses_and_keys_are_checked_before_anything_is_sent(monkeypatch):
+    with pytest.raises(UsageError, match="must begin with http"):
+        Endpoint("localhost:8000", "m")
+    monkeypatch.delenv("CANARY_KEY")
+    with pytest.raises(UsageError, match="environment variable CANARY_KEY"):
+        Endpoint("http://localhost:8000/v1", "m", key_env="CANARY_KEY")
+
+
+# whole episodes through a server
+
+
+def crafter():
+    return make("crafter", observation="compact", limit=6)
+
+
+def play_through(asked, journals, count=12, workers=4):
+    actions = crafter().reset(seed=0)[1]["admissible_actions"]
+    tasks = [Task(f"e{n:02d}", n, "Get wood.", max_turns=6) for n in range(count)]
+    return play_all(
+        tasks,
+        lambda: (crafter, Server(asked, actions)),
+        "crafter",
+        journals,
+        workers=workers,
+        threads=True,
+    )
+
+
+def sometimes(share):
+    """Fail about that share of the requests, with each kind of fault in turn."""
+    kinds = [fault for fault in FAULTS if fault not in ("stall", "drip", "huge")]
+    return lambda number, _: (
+        kinds[number % len(kinds)] if (number * 7) % 100 < share * 100 else "ok"
+    )
+
+
+def test_under_trouble_every_episode_ends_and_no_reward_is_made_up(tmp_path):
+    with serving() as server:
+        calm = play_through(endpoint(server.url), tmp_path / "calm")
+    with serving(sometimes(0.1)) as server:
+        asked = endpoint(server.url)
+        rough = play_through(asked, tmp_path / "rough")
+    assert asked.usage.retries > 0
+    assert rough == calm
+    assert all(e.meta == {"model": "m"} and e.budget["reply_tokens"] == 42 for e in rough)
+    for episode in rough:
+        env = crafter()
+        env.reset(seed=episode.seed)
+        assert [env.step(a)[1] for a in episode.actions] == [t.reward for t in episode.turns]
+
+
+def test_what_was_not_answered_is_owed_and_played_when_run_again(tmp_path):
+    with serving(sometimes(0.4)) as server:
+        with pytest.raises(ProviderError, match=r"are owed: .* Run again"):
+            play_through(endpoint(server.url, retries=2), tmp_path)
+        server.script = lambda *_: "ok"
+        before = len(server.requests)
+        kept = len((tmp_path / "episodes.jsonl").read_text().splitlines())
+        episodes = play_through(endpoint(server.url), tmp_path)
+        assert 0 < kept < 12
+        assert len(server.requests) - before == 6 * (12 - kept)
+    assert [e.id for e in episodes] == [f"e{n:02d}" for n in range(12)]
+
+
+def test_no_more_requests_are_under_way_than_workers(tmp_path):
+    with serving(latency=0.02) as server:
+        play_through(endpoint(server.url), tmp_path, workers=3)
+        assert server.most == 3
+
+
+def test_a_conversation_grows_and_forgets_in_blocks(tmp_path):
+    with serving() as server:
+        actions = crafter().reset(seed=0)[1]["admissible_actions"]
+        policy = Server(endpoint(server.url), actions, context=330, max_new_tokens=40)
+        tasks = [Task("e", 3, "Get wood.", max_turns=6)]
+        play_all(tasks, lambda: (crafter, policy), "crafter", tmp_path, threads=True)
+        asked = [body["messages"] for _, _, body in server.requests]
+    grown = [b[: len(a)] == a for a, b in pairwise(asked)]
+    assert True in grown
+    assert False in grown
+    assert all(m[0]["content"].startswith("Get wood.\n") and m[-1]["role"] == "user" for m in asked)
+    assert all("move_left" in m[0]["content"] for m in asked)
