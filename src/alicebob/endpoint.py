@@ -11,6 +11,7 @@ of episodes.
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import threading
@@ -28,7 +29,7 @@ __all__ = ["Completion", "Endpoint", "Limits", "Message", "Spent", "Usage"]
 Message = Mapping[str, str]
 
 LARGEST = 8 * 2**20  # bytes of a body that is read; an answer is far smaller
-LONGEST = 60.0  # seconds of a pause between tries, unless the server asks for more
+LONGEST = 20.0  # seconds of a pause between tries, unless the server asks for more
 FIRST = 0.5  # seconds of the first pause
 PASSING = (408, 409, 425, 429)  # and all from 500: worth another try
 QUOTED = 200  # characters of a server's message that are shown
@@ -89,7 +90,7 @@ class Endpoint:
     model: str
     key_env: str = ""
     connect_timeout: float = 10.0
-    read_timeout: float = 120.0
+    read_timeout: float = 60.0
     retries: int = 6
     patience: float = 90.0
     prices: tuple[float, float] = (0.0, 0.0)
@@ -112,6 +113,7 @@ class Endpoint:
         self._lock = threading.Lock()
         self._jitter = random.Random()
         self._failing: float | None = None  # since when nothing has succeeded
+        self._good = -math.inf  # when something last did
         self._stopped: ProviderError | None = None
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         timeout = httpx2.Timeout(self.read_timeout, connect=self.connect_timeout)
@@ -138,10 +140,11 @@ class Endpoint:
         body = {"model": self.model, "messages": list(messages), **sampling}
         for attempt in range(self.retries + 1):
             self._enter(attempt)
+            begun = time.monotonic()
             try:
                 found = self._ask(body)
             except _Passing as trouble:
-                self._failed(trouble, attempt)
+                self._failed(trouble, attempt, begun)
                 self._pause(trouble, attempt)
                 continue
             self._succeeded(found)
@@ -230,19 +233,19 @@ class Endpoint:
 
     def _succeeded(self, found: Completion) -> None:
         with self._lock:
-            self._failing = None
+            self._failing, self._good = None, time.monotonic()
             self.usage.prompt_tokens += found.prompt_tokens
             self.usage.reply_tokens += found.reply_tokens
             read, written = self.prices
             cost = found.prompt_tokens * read + found.reply_tokens * written
             self.usage.cost += cost / 1e6
 
-    def _failed(self, trouble: _Passing, attempt: int) -> None:
+    def _failed(self, trouble: _Passing, attempt: int, begun: float) -> None:
         """Note a failure; raise when the tries or the patience are at an end."""
-        now = time.monotonic()
         with self._lock:
-            self._failing = self._failing if self._failing is not None else now
-            since = now - self._failing
+            if self._failing is None:
+                self._failing = max(begun, self._good)
+            since = time.monotonic() - self._failing
         if since > self.patience:
             self._stop(
                 ProviderError(

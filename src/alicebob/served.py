@@ -61,7 +61,11 @@ def evaluate_served(
         params.seeds.of(split),
         "served",
     )
-    sampling: dict[str, Any] = {"context": context, "turns": turns, "max_new_tokens": max_new_tokens}
+    sampling: dict[str, Any] = {
+        "context": context,
+        "turns": turns,
+        "max_new_tokens": max_new_tokens,
+    }
     sampling |= {"temperature": temperature, "top_p": top_p}
     spec = describe(params.env.spec, env_settings)
     played = {"model": endpoint.model, "environment": spec, "seed": params.seed, **sampling}
