@@ -256,3 +256,18 @@ def test_worlds_and_draws_are_upstreams(seed):
         assert theirs._world.random.get_state()[2] == ours._world.random.get_state()[2], step
         if done:
             break
+
+
+def test_compact_text_says_which_way_one_faces_and_when_nothing_came_of_an_action():
+    env = alicebob.make("crafter", observation="compact")
+    text, _ = env.reset(seed=0, options={"inventory": {"energy": 5}})
+    assert "unchanged" not in text
+    said = {}
+    for action in ("noop", "make_wood_sword", "move_left", "move_up", "sleep", "noop"):
+        text, *_ = env.step(action)
+        said[action] = text.splitlines()
+        if action.startswith("move"):
+            assert said[action][2].startswith(f"facing {action[5:]} ")
+    assert said["make_wood_sword"][0].endswith(" unchanged")
+    assert not said["move_up"][0].endswith(" unchanged")
+    assert said["noop"][0].endswith(" asleep")  # no action counts, so none can fail
