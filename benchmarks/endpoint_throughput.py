@@ -10,10 +10,12 @@ must play the same episodes, turn by turn, before there is a ratio.
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import statistics
 import sys
 import tempfile
 import time
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import click
@@ -34,6 +36,13 @@ from alicebob.trace import Episode
 def answer(body: dict[str, int]) -> str:
     """Return an action that follows from the request's seed alone."""
     return f"Action: {ACTIONS[body['seed'] % len(ACTIONS)]}"
+
+
+def serve(pipe: Connection, latency: float) -> None:
+    """Answer, in a process of its own, until told to end."""
+    with serving(answer=answer, latency=latency) as server:
+        pipe.send(server.url)
+        pipe.recv()
 
 
 def played(url: str, episodes: int, turns: int, at_once: int) -> tuple[list[Episode], float]:
@@ -62,14 +71,20 @@ def played(url: str, episodes: int, turns: int, at_once: int) -> tuple[list[Epis
 def main(at_once: int, turns: int, rounds: int, latency: float) -> None:
     """Print the ratio of the two, its range, and its share of the most there can be."""
     ratios = []
-    with serving(answer=answer, latency=latency) as server:
-        played(server.url, 1, 2, 1)  # warm: numba compiles, connections open
-        for _ in range(rounds):
-            many, quick = played(server.url, at_once, turns, at_once)
-            one, slow = played(server.url, at_once, turns, 1)
-            if many != one:
-                sys.exit("the two sides played different episodes")
-            ratios.append(slow / quick)
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    server = context.Process(target=serve, args=(there, latency), daemon=True)
+    server.start()
+    url = here.recv()
+    played(url, 1, 2, 1)  # warm: numba compiles, connections open
+    for _ in range(rounds):
+        many, quick = played(url, at_once, turns, at_once)
+        one, slow = played(url, at_once, turns, 1)
+        if many != one:
+            sys.exit("the two sides played different episodes")
+        ratios.append(slow / quick)
+    here.send("end")
+    server.join()
     middle = statistics.median(ratios)
     click.echo(
         f"{at_once} at once: {middle:.2f} x one at a time ({min(ratios):.2f}-{max(ratios):.2f}), "
