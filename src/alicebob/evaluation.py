@@ -19,11 +19,31 @@ from alicebob.policies import Task
 from alicebob.rollout import seeds
 from alicebob.trace import Episode, Outcome
 
-__all__ = ["SPLITS", "mean", "open_play_tasks", "report", "share", "tasks", "trial_tasks"]
+__all__ = [
+    "SPLITS",
+    "mean",
+    "open_play_tasks",
+    "report",
+    "score_of",
+    "share",
+    "suite_of",
+    "tasks",
+    "trial_tasks",
+]
 
 SPLITS = ("validation", "test")
 OPEN_PLAY = "Survive and achieve as much as you can."
 _Z = 1.959964  # the normal quantile of a two-sided 95 % interval
+
+
+def suite_of(env: Any) -> Sequence[Trial]:
+    """Return an environment's trials, none where it has no suite."""
+    return env.suite() if hasattr(env, "suite") else ()
+
+
+def score_of(env: Any) -> Callable[[Mapping[str, float]], float]:
+    """Return an environment's own score of rates; where it has none, their sum."""
+    return getattr(env, "score", lambda rates: sum(rates.values()))
 
 
 class Amount(Protocol):

@@ -309,7 +309,7 @@ def evaluate(context: Context) -> None:
     """Try Bob in fresh worlds of both splits and write the metrics of the round."""
     params, settings = context.params, context.params.evaluate
     env: Any = _maker(context)()
-    suite = env.suite() if hasattr(env, "suite") else ()
+    suite = evaluation.suite_of(env)
     tasks: list[Task] = []
     for split in evaluation.SPLITS:
         space = params.seeds.of(split)
@@ -335,7 +335,7 @@ def evaluate(context: Context) -> None:
     bar.close(context)
     folder = context.write("evaluations")
     folder.mkdir()
-    score = getattr(env, "score", lambda rates: sum(rates.values()))
+    score = evaluation.score_of(env)
     metrics: dict[str, Any] = {"round": context.round}
     for split in evaluation.SPLITS:
         chosen = [e for e in episodes if e.id.startswith(f"{context.round}-{split}-")]

@@ -55,7 +55,7 @@ def evaluate_served(
     _, info = env.reset(seed=0)
     tasks = evaluation.tasks(
         split,
-        env.suite() if hasattr(env, "suite") else (),
+        evaluation.suite_of(env),
         params.evaluate,
         params.seed,
         params.seeds.of(split),
@@ -65,8 +65,9 @@ def evaluate_served(
         "context": context,
         "turns": turns,
         "max_new_tokens": max_new_tokens,
+        "temperature": temperature,
+        "top_p": top_p,
     }
-    sampling |= {"temperature": temperature, "top_p": top_p}
     spec = describe(params.env.spec, env_settings)
     played = {"model": endpoint.model, "environment": spec, "seed": params.seed, **sampling}
     named = json.dumps([played, [task.id for task in tasks]], sort_keys=True)
@@ -85,8 +86,7 @@ def evaluate_served(
         done=done,
     )
     dataset.write_episodes(out / "episodes.parquet", episodes)
-    score = getattr(env, "score", lambda rates: sum(rates.values()))
-    figures = evaluation.report(episodes, score)
+    figures = evaluation.report(episodes, evaluation.score_of(env))
     found = {**played, "split": split, split: figures, "budget": totals(episodes)}
     found["used_now"] = asdict(endpoint.usage)
     write_text(out / "metrics.json", json.dumps(found, indent=1, ensure_ascii=False) + "\n")

@@ -18,9 +18,24 @@ from typing import Any, TypeVar
 
 from alicebob.errors import DamagedData
 
-__all__ = ["Episode", "Outcome", "Skill", "Turn", "append_journal", "read_journal"]
+__all__ = [
+    "AGAIN",
+    "AIMLESS",
+    "ASLEEP",
+    "Episode",
+    "Outcome",
+    "Skill",
+    "Turn",
+    "append_journal",
+    "read_journal",
+]
 
 T = TypeVar("T")
+
+# Tags of turns that may be read and are learnt from otherwise than the rest.
+AIMLESS = "aimless"  # led to nothing
+ASLEEP = "asleep"  # no action counts
+AGAIN = "again"  # for what had happened before in the episode
 
 
 class Outcome(StrEnum):

@@ -19,12 +19,10 @@ from numpy.random import Generator, default_rng
 
 from alicebob.alice import words
 from alicebob.sight import numbers, with_side
-from alicebob.trace import Episode, Outcome, Skill, Turn
+from alicebob.trace import AGAIN, AIMLESS, Episode, Outcome, Skill, Turn
 
-__all__ = ["AGAIN", "AIMLESS", "OPEN_PLAY", "label"]
+__all__ = ["OPEN_PLAY", "label"]
 
-AIMLESS = "aimless"
-AGAIN = "again"
 OPEN_PLAY = "open_play"
 OPEN_PLAY_INSTRUCTION = "Survive and achieve as much as you can."
 INTENT = "intent:"

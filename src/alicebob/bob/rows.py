@@ -15,13 +15,12 @@ from numpy.random import Generator
 
 from alicebob.bob.conversation import Conversation, window_start, write_reply
 from alicebob.errors import UsageError
-from alicebob.trace import Skill, Turn
+from alicebob.trace import AGAIN, AIMLESS, ASLEEP, Skill, Turn
 
 __all__ = ["IGNORED", "Pack", "Row", "balanced", "held_out", "pack", "rows_of"]
 
 IGNORED = -100  # the label that PyTorch's cross entropy passes over
-UNLEARNT = ("aimless", "asleep", "error")  # tags of turns that may be read and not learnt from
-AGAIN = "again"  # tag of turns for what had happened before in their episode
+UNLEARNT = (AIMLESS, ASLEEP, "error")  # tags of turns that may be read and not learnt from
 
 
 @dataclass(frozen=True, slots=True)

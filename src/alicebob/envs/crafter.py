@@ -58,6 +58,7 @@ CREATURES = {
 }
 NEAR = (*constants.materials, *CREATURES)
 OPTIONS: dict[str, Any] = {"inventory": Mapping, "near": (list, tuple)}
+_Standing = tuple[Any, dict[str, int]]  # place, facing and what is faced; the inventory
 SHAPES = {"inventory": "items with their numbers", "near": "a list of names"}
 
 
@@ -106,7 +107,7 @@ class Crafter:
             )
         self._game: Game | None = None
         self._over = True  # until the first reset
-        self._unchanged = False  # whether the last action did nothing that can be seen
+        self._stood: _Standing | None = None  # at the last compact text, None before the first
         self._counts: dict[str, int] = {}  # achievements at the last step
         self._seen: NDArray[np.int64] = np.zeros((2 * REACH_X + 1, 2 * REACH_Y + 1), np.int64)
 
@@ -126,7 +127,7 @@ class Crafter:
         self._game = self._game or Game(self.max_steps)
         self._game.start(seed)
         _grant(self._game, inventory, near, seed)
-        self._over, self._unchanged = False, False
+        self._over, self._stood = False, None
         self._counts = dict(self._game._player.achievements)
         return self._text(None), self._info(invalid=False)
 
@@ -140,9 +141,7 @@ class Crafter:
             raise UsageError("crafter: the episode is over or not begun; call reset() first.")
         known = ALIASES.get(action.strip().lower())
         game = self._playing
-        before = self._standing()
         _, reward, done, upstream = game.step(ACTIONS.index(known or "noop"))
-        self._unchanged = _unchanged(before, self._standing())
         dead = upstream["discount"] == 0
         self._over = done
         text = self._text(known) if known else _refusal(action) + self._text(None)
@@ -197,11 +196,12 @@ class Crafter:
         self._seen = window = self._window()
         player = self._playing._player
         if self.observation == "compact":
-            return _compact(window, player, self._unchanged)
+            before, self._stood = self._stood, self._standing()
+            return _compact(window, player, before is not None and _unchanged(before, self._stood))
         # SmartPlay has one word for both kinds of plant.
         return _smartplay(np.where(window == RIPE, PLANT, window), player, action)
 
-    def _standing(self) -> tuple[Any, dict[str, int]]:
+    def _standing(self) -> _Standing:
         """Return how the player stands to the world, and what he has."""
         player = self._playing._player
         target = (player.pos[0] + player.facing[0], player.pos[1] + player.facing[1])
@@ -387,7 +387,7 @@ def _smartplay(window: NDArray[np.int64], player: objects.Player, action: str | 
     return "\n\n".join(blocks)
 
 
-def _unchanged(before: tuple[Any, dict[str, int]], after: tuple[Any, dict[str, int]]) -> bool:
+def _unchanged(before: _Standing, after: _Standing) -> bool:
     """Say whether an action did nothing to be seen: vitals that sink are not its doing."""
     if before[0] != after[0] or after[0][-1]:
         return False

@@ -22,12 +22,11 @@ from alicebob.alice.planner import USE, Step
 from alicebob.alice.senses import Senses
 from alicebob.alice.worldmap import FAR, STEPS
 from alicebob.policies import Live, Reply
+from alicebob.trace import ASLEEP
 
-__all__ = ["ASLEEP", "EVIDENCE", "Curious"]
+__all__ = ["EVIDENCE", "Curious"]
 
 EVIDENCE = "evidence"  # the key of Episode.meta that holds what an episode taught
-
-ASLEEP = "asleep"  # tag of turns on which no action counts
 
 Choice = tuple[str, str]  # an action and the intent it serves
 WALK = {step: action for action, step in MOVES.items()}
