@@ -1,14 +1,15 @@
 """Feedback: how Bob did on what Alice may look at, and what she should explore next.
 
 Every failed trial gets one reason, found in its own trace with what Alice knows of the skill. What
-Bob fails at, has few skills for, and Alice can reach (or never saw at all) is wished for, with
-weights. Invariant: everything is computed from the episodes and counts given; what a model wrote or
-saw is quoted shortened and escaped. Does not: look at test episodes, or train.
+Bob fails at, has few skills for and Alice can reach is wished for, with weights. Invariant:
+everything is computed from the episodes and counts given; what a model wrote or saw is quoted
+shortened and escaped. Does not: look at test episodes, or train.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -215,15 +216,17 @@ def _row(verdicts: Sequence[Verdict]) -> dict[str, Any]:
 def _wishes(
     rows: Mapping[str, Mapping[str, Any]], knowledge: Knowledge, skill_counts: Mapping[str, int]
 ) -> dict[str, float]:
-    """Weigh what to explore: where Bob fails, data are few, and Alice can or might get there.
+    """Weigh what to explore: where Bob fails, data are few, and Alice can get.
 
-    An event Alice never saw counts as reachable too: it is one step beyond what she knows.
+    What she manages in one episode of four weighs half of what she always does. What she has never
+    done has a small weight too: it may be one step beyond what she knows.
     """
     weights = {}
     for name, row in rows.items():
         lack = 1.0 - row["succeeded"] / row["tried"]
         scarce = PLENTY / (PLENTY + skill_counts.get(name, 0))
-        weights[name] = lack * scarce
+        reach = (knowledge.events.get(name, 0) + 0.5) / (knowledge.episodes + 1)
+        weights[name] = lack * scarce * math.sqrt(reach)
     best = sorted(weights.items(), key=lambda item: (-item[1], item[0]))[:WISHES]
     total = sum(weight for _, weight in best)
     return {name: round(w / total, 4) for name, w in sorted(best) if w > 0} if total else {}

@@ -8,6 +8,7 @@ the whole map at once, distances without arrays. Does not: change a rule, or des
 from __future__ import annotations
 
 import collections
+import functools
 from typing import Any
 
 import crafter
@@ -26,6 +27,9 @@ IDS = {name: number for number, name in enumerate([None, *constants.materials])}
 GRASS, PATH, COAL, IRON, DIAMOND = (IDS[n] for n in ("grass", "path", "coal", "iron", "diamond"))
 LAVA, STONE, SAND, WATER, TREE = (IDS[n] for n in ("lava", "stone", "sand", "water", "tree"))
 COW, ZOMBIE, SKELETON = 1, 2, 3
+
+
+engine.Textures = functools.cache(engine.Textures)  # pictures are read once, not for every game
 
 
 class _OrderedSet(dict[Any, None]):

@@ -31,7 +31,8 @@ class _Row:
     live: Live
     head: int  # tokens of the instruction
     start: int = 0  # first turn of the window
-    filled: int = 0  # tokens in the cache
+    cached: list[int] = field(default_factory=list)  # the tokens in the cache
+    moved: bool = True  # the window has just begun anew
     pending: list[int] = field(default_factory=list)  # the end of the last reply, not yet read
     reads: list[int] = field(default_factory=list)  # tokens of each observation
     replies: list[list[int]] = field(default_factory=list)
@@ -116,7 +117,7 @@ class Local:
         return rows
 
     def _prompt(self, row: _Row) -> list[int]:
-        """Return the tokens to read now; where the window moved, the whole of it anew."""
+        """Return the tokens to read now; where the window moved, all after what is still right."""
         live = row.live
         read = self.conversation.next(live.observation)
         row.reads.append(len(read))
@@ -125,10 +126,14 @@ class Local:
         start = window_start(
             row.start, [*lengths, len(read) + reserve], row.head, self.context, self.turns
         )
-        if start == row.start and row.replies:
+        row.moved = start != row.start or not row.replies
+        if not row.moved:
             return row.pending + read
-        row.start, row.filled = start, 0
-        return self._window(row)
+        row.start = start
+        window = self._window(row)
+        kept = min(_agreeing(row.cached, window), len(window) - 1)
+        del row.cached[kept:]
+        return window[kept:]
 
     def _window(self, row: _Row) -> list[int]:
         seen = [turn.observation for turn in row.live.turns[row.start :]]
@@ -141,8 +146,8 @@ class Local:
 
     def _read(self, rows: Sequence[_Row], prompts: Sequence[list[int]]) -> Tensor:
         """Read the prompts, those of a whole window apart from the short ones; return logits."""
-        whole = [i for i, row in enumerate(rows) if row.filled == 0]
-        short = [i for i, row in enumerate(rows) if row.filled]
+        whole = [i for i, row in enumerate(rows) if row.moved]
+        short = [i for i, row in enumerate(rows) if not row.moved]
         parts = []
         for group in (whole, short):
             if group:
@@ -159,7 +164,7 @@ class Local:
         longest = max(len(chunk) for chunk in chunks)
         device = self.model.device
         ids = torch.tensor([[*c, *[0] * (longest - len(c))] for c in chunks], device=device)
-        filled = torch.tensor([row.filled for row in rows], device=device)
+        filled = torch.tensor([len(row.cached) for row in rows], device=device)
         places = filled[:, None] + torch.arange(longest, device=device)
         self._cache.select([row.slot for row in rows], places)
         keys = torch.arange(self._cache.reach, device=device)
@@ -181,7 +186,7 @@ class Local:
         finally:
             hook.remove()
         for row, chunk in zip(rows, chunks, strict=True):
-            row.filled += len(chunk)
+            row.cached += chunk
         return output.logits
 
     def _draw(self, logits: Tensor, lives: Sequence[Live]) -> list[int]:
@@ -220,15 +225,22 @@ class Local:
 def _nucleus(weights: NDArray[np.float64], top_p: float) -> NDArray[np.float64]:
     """Set to zero what is beyond the likeliest tokens that reach a share of each row's sum.
 
-    Holtzman et al., 2020 (arXiv 1904.09751), section 3.1; the likeliest token always stays.
+    Holtzman et al., 2020 (arXiv 1904.09751), section 3.1; the likeliest token always stays, and
+    tokens as likely as the last one that is needed stay with it.
     """
-    order = np.argsort(-weights, axis=-1, kind="stable")
-    falling = np.take_along_axis(weights, order, axis=-1)
+    falling = -np.sort(-weights, axis=-1)
     before = falling.cumsum(-1) - falling
-    falling[before >= top_p * weights.sum(-1, keepdims=True)] = 0.0
-    kept = np.zeros_like(weights)
-    np.put_along_axis(kept, order, falling, axis=-1)
-    return kept
+    needed = (before < top_p * weights.sum(-1, keepdims=True)).sum(-1, keepdims=True)
+    least = np.take_along_axis(falling, needed - 1, axis=-1)
+    return np.where(weights < least, 0.0, weights)
+
+
+def _agreeing(a: Sequence[int], b: Sequence[int]) -> int:
+    """Return how many tokens two sequences have in common at their beginning."""
+    for i, (x, y) in enumerate(zip(a, b, strict=False)):
+        if x != y:
+            return i
+    return min(len(a), len(b))
 
 
 class _Cache:
