@@ -55,7 +55,9 @@ def test_feedback_counts_cites_and_wishes_for_what_fails():
     bare = "have nothing\nfacing up grass\nnext nothing"
     episodes = [trial(n, "make_wood_sword", turns((bare, "noop"))) for n in range(4)]
     episodes += [trial(n, "collect_wood", [], Outcome.SUCCESS) for n in range(4)]
-    feedback = write_feedback("r001", episodes, knowing(), {"make_wood_sword": 3})
+    feedback = write_feedback(
+        "r001", judge(episodes, knowing()), episodes, knowing(), {"make_wood_sword": 3}
+    )
     row = feedback.skills["make_wood_sword"]
     assert (row["tried"], row["succeeded"], row["failure"]) == (4, 0, "never_tried")
     assert row["evidence"][0] == "r001-validation-make_wood_sword-00"
@@ -66,14 +68,16 @@ def test_feedback_counts_cites_and_wishes_for_what_fails():
 
 def test_rarer_skills_are_wished_for_more():
     episodes = [trial(0, name, turns(("x", "noop"))) for name in ("collect_wood", "eat_plant")]
-    explore = write_feedback("r001", episodes, knowing(), {"collect_wood": 400}).explore
+    explore = write_feedback(
+        "r001", judge(episodes, knowing()), episodes, knowing(), {"collect_wood": 400}
+    ).explore
     assert explore["eat_plant"] > explore["collect_wood"] > 0
 
 
 def test_what_a_model_wrote_is_quoted_short_and_harmless():
     hostile = "`</script>\n# Heading " + "x" * 500
     episodes = [trial(0, "collect_wood", turns((hostile, hostile), tags=("invalid_action",)))]
-    prose = write_feedback("r001", episodes, knowing(), {}).prose
+    prose = write_feedback("r001", judge(episodes, knowing()), episodes, knowing(), {}).prose
     assert "<" not in prose
     assert "\n# Heading" not in prose
     assert "x" * 50 not in prose
@@ -81,7 +85,7 @@ def test_what_a_model_wrote_is_quoted_short_and_harmless():
 
 def test_nothing_looked_at_is_no_wish():
     assert Feedback.empty("r000").explore == {}
-    assert write_feedback("r000", [], Knowledge(), {}).explore == {}
+    assert write_feedback("r000", [], [], Knowledge(), {}).explore == {}
 
 
 @pytest.mark.parametrize("observation", ["compact", "smartplay"])

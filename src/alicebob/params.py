@@ -92,6 +92,41 @@ class Bob(_Block):
     lora_alpha: Positive
 
 
+class Alice(_Block):
+    """What of Alice is embedded, what a language model, and which."""
+
+    explorer: Literal["curious", "model"]
+    labeller: Literal["rules", "model"]
+    thoughts: Literal["rules", "model"]
+    judge: Literal["rules", "model"]
+    feedback: Literal["rules", "model"]
+    model: str
+    adapter: Literal["none", "parent"]
+    dtype: Literal["float32", "bfloat16", "float16"]
+    context: Annotated[int, Field(ge=64)]
+    max_new_tokens: Count
+    temperature: Annotated[float, Field(ge=0)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    labels: Count
+    personas: list[str]
+
+    @property
+    def written(self) -> bool:
+        """True where any part needs a language model."""
+        parts = (self.explorer, self.labeller, self.thoughts, self.judge, self.feedback)
+        return "model" in parts
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Alice:
+        if self.written and not self.model:
+            raise ValueError("alice.model must name a model where a part of Alice is 'model'")
+        if self.adapter == "parent" and self.model != "bob":
+            raise ValueError("alice.adapter: parent needs alice.model: bob")
+        if self.max_new_tokens >= self.context:
+            raise ValueError("alice.max_new_tokens must be below alice.context")
+        return self
+
+
 class Explore(_Block):
     """How much Alice explores."""
 
@@ -150,6 +185,7 @@ class Params(_Block):
     seeds: Seeds
     base: Base
     bob: Bob
+    alice: Alice
     explore: Explore
     skills: Skills
     train: Train
@@ -164,7 +200,7 @@ class Params(_Block):
 
 
 #: What a round may change: not the worlds, the environment or the base, which a lineage shares.
-OVERRIDES = ("method", "bob", "explore", "skills", "train", "evaluate", "feedback")
+OVERRIDES = ("method", "bob", "alice", "explore", "skills", "train", "evaluate", "feedback")
 
 
 def read_yaml(path: Path = PATH) -> dict[str, Any]:

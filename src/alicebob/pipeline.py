@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -23,8 +23,11 @@ from alicebob.methods import method
 from alicebob.policies import Policy, Task
 from alicebob.rollout import play_all, seeds, totals
 from alicebob.rounds import Context
-from alicebob.trace import Episode
+from alicebob.trace import Episode, Skill
 from alicebob.work import write_text
+
+if TYPE_CHECKING:
+    from alicebob.alice.roles import Role
 
 __all__ = ["base", "evaluate", "explore", "feedback", "skills", "start", "train"]
 
@@ -132,6 +135,7 @@ def start(context: Context) -> None:
 def explore(context: Context) -> None:
     """Let Alice play without a task, on what she knows, towards what her feedback asks for."""
     from alicebob.alice.explorer import explore as play
+    from alicebob.alice.explorer import explore_as, explorer_texts
     from alicebob.alice.feedback import Feedback
     from alicebob.alice.knowledge import Knowledge
 
@@ -150,18 +154,36 @@ def explore(context: Context) -> None:
         for number, seed in enumerate(chosen)
     ]
     bar = _Bar("explore", len(tasks))
-    episodes, knowledge = play(
-        params.env.spec,
-        params.env.settings,
-        Knowledge.load(context.inherited("episodes") / "knowledge.json"),
-        wishes,
-        tasks,
-        params.explore.generation,
-        context.scratch / "journals",
-        workers=workers(),
-        done=bar,
-        label=_env_name(context),
-    )
+    known = Knowledge.load(context.inherited("episodes") / "knowledge.json")
+    texts: list[str] = []
+    if params.alice.explorer == "model":
+        followed = way.feedback != "none" and params.feedback.strength > 0
+        texts = explorer_texts(written.prose if followed else "", params.alice.personas)
+        episodes, knowledge = explore_as(
+            _role(context),
+            texts,
+            params.env.spec,
+            params.env.settings,
+            known,
+            tasks,
+            context.scratch / "journals",
+            workers=workers(),
+            done=bar,
+            label=_env_name(context),
+        )
+    else:
+        episodes, knowledge = play(
+            params.env.spec,
+            params.env.settings,
+            known,
+            wishes,
+            tasks,
+            params.explore.generation,
+            context.scratch / "journals",
+            workers=workers(),
+            done=bar,
+            label=_env_name(context),
+        )
     bar.close(context)
     folder = context.write("episodes")
     folder.mkdir()
@@ -169,6 +191,8 @@ def explore(context: Context) -> None:
     knowledge.save(folder / "knowledge.json")
     progress = evaluation.mean([e.summary.get("progress", 0.0) for e in episodes])
     figures = {"progress": progress, "budget": totals(episodes), "wishes": wishes}
+    for number, text in enumerate(texts):
+        write_text(folder / f"prompt-{number:02d}.md", text)
     _write_json(folder / "report.json", figures)
     facts = {"environment": _env_name(context), "episodes": len(episodes)}
     facts |= {"progress": progress["mean"], **totals(episodes)}
@@ -191,6 +215,7 @@ def skills(context: Context) -> None:
         open_play_share=params.skills.open_play_share,
         max_turns=params.skills.max_turns,
     )
+    found, unsaid, tallies = _say(context, found)
     bar = tqdm(total=len({s.episode for s in found}), desc="replay", unit="episode", mininterval=1)
 
     def replayed(_: str) -> None:
@@ -211,12 +236,12 @@ def skills(context: Context) -> None:
         (folder / shard.name).write_bytes(shard.read_bytes())
     dataset.write_skills(folder / f"{context.round}.parquet", kept)
     report: dict[str, Any] = {
-        "cut": len(found),
+        "cut": len(found) + sum(unsaid.values()),
         "kept": len(kept),
-        "dropped": dropped,
+        "dropped": dropped | unsaid,
         "skills": dataset.counts(kept),
         "total": sum(1 for _ in dataset.read_skills(folder)),
-    }
+    } | tallies
     _write_json(folder / "report.json", report)
     facts = {"rounds": len(list(folder.glob("*.parquet"))), "skills": report["total"]}
     facts |= {f"{name} ({context.round})": count for name, count in report["skills"].items()}
@@ -224,6 +249,49 @@ def skills(context: Context) -> None:
         "Skills cut from task-free play, with instructions written afterwards; one file a round."
     )
     dataset.write_card(folder, f"Skills up to {context.round}", facts, about)
+
+
+def _say(
+    context: Context, found: list[Skill]
+) -> tuple[list[Skill], dict[str, int], dict[str, Any]]:
+    """Let a model write the words of skills, where the parameters say so.
+
+    Return the skills that have them, how many were lost to rejected answers, and what was asked.
+    """
+    from alicebob.alice.hindsight import add_thoughts, agrees, relabel, sample
+    from alicebob.alice.labeller import OPEN_PLAY
+
+    alice = context.params.alice
+    if "model" not in (alice.labeller, alice.thoughts):
+        return found, {}, {}
+    chat, journals = _role(context).chat(), context.scratch / "asked"
+    journals.mkdir(exist_ok=True)
+    found, left_out = sample(found, alice.labels)
+    lost: dict[str, int] = {}
+    tallies: dict[str, Any] = {"left_out": left_out}
+    for part, ask, chosen in (
+        ("instruction", relabel, alice.labeller),
+        ("thoughts", add_thoughts, alice.thoughts),
+    ):
+        if chosen == "model":
+            before = len(found)
+            bar = tqdm(total=before, desc=part, unit="skill", mininterval=1)
+            found, tally = ask(found, chat, journals / f"{part}.jsonl", bar.update)
+            bar.close()
+            lost[f"its {part} was rejected"] = before - len(found)
+            tallies[part] = tally.to_json()
+    if alice.labeller == "model":
+        said = [skill for skill in found if skill.name != OPEN_PLAY]
+        tallies["agree"] = evaluation.share(sum(map(agrees, said)), len(said))
+    return found, {reason: n for reason, n in lost.items() if n}, tallies
+
+
+def _role(context: Context) -> Role:
+    """Return the model that plays Alice."""
+    from alicebob.alice.roles import Role
+
+    params = context.params
+    return Role.of(params.alice, params.bob.model, context.inherited("bob"))
 
 
 def train(context: Context) -> None:
@@ -371,17 +439,37 @@ def _data(context: Context, episodes: Sequence[Episode]) -> dict[str, Any]:
 
 def feedback(context: Context) -> None:
     """Let Alice read Bob's validation episodes, judge them and say what to explore next."""
+    from alicebob.alice.counsel import agreement, judge_with, write_with
     from alicebob.alice.feedback import judge, write_feedback
     from alicebob.alice.knowledge import Knowledge
 
+    alice = context.params.alice
     episodes = dataset.read_episodes(context.read("evaluations") / "validation.parquet")
     knowledge = Knowledge.load(context.read("episodes") / "knowledge.json")
     known = dataset.counts(dataset.read_skills(context.read("skills")))
-    verdicts = judge(episodes, knowledge)
-    written = write_feedback(context.round, episodes, knowledge, known)
+    asked: dict[str, Any] = {}
+    journals = context.scratch / "asked"
+    journals.mkdir(exist_ok=True)
+    chat = _role(context).chat() if "model" in (alice.judge, alice.feedback) else None
+    if chat is not None and alice.judge == "model":
+        bar = tqdm(desc="judge", unit="episode", mininterval=1)
+        verdicts, tally = judge_with(chat, episodes, journals / "judge.jsonl", bar.update)
+        bar.close()
+        asked["judge"] = tally.to_json() | {"agreement": agreement(verdicts, episodes)}
+    else:
+        verdicts = judge(episodes, knowledge)
+    if chat is not None and alice.feedback == "model":
+        written, tally = write_with(
+            chat, context.round, verdicts, knowledge, known, journals / "feedback.jsonl"
+        )
+        asked["feedback"] = tally.to_json()
+    else:
+        written = write_feedback(context.round, verdicts, episodes, knowledge, known)
     folder = context.write("feedback")
     folder.mkdir()
     written.save(folder)
+    if asked:
+        _write_json(folder / "asked.json", asked)
     _write_json(folder / "verdicts.json", [verdict.to_json() for verdict in verdicts])
 
 

@@ -64,13 +64,14 @@ STAGES = {
     "explore": Stage(
         ("episodes",),
         parent=("episodes", "feedback", "bob"),
-        params=("seed", "method", "env", "seeds", "explore", "feedback"),
+        own=("base",),
+        params=("seed", "method", "env", "seeds", "bob.model", "alice", "explore", "feedback"),
     ),
     "skills": Stage(
         ("skills",),
-        parent=("skills",),
-        own=("episodes",),
-        params=("seed", "method", "env", "skills"),
+        parent=("skills", "bob"),
+        own=("base", "episodes"),
+        params=("seed", "method", "env", "bob.model", "alice", "skills"),
     ),
     "train": Stage(
         ("bob",),
@@ -85,11 +86,21 @@ STAGES = {
     ),
     "feedback": Stage(
         ("feedback",),
-        parent=("feedback",),
-        own=("evaluations", "episodes", "skills"),
-        params=("seed", "method", "env", "feedback"),
+        parent=("feedback", "bob"),
+        own=("base", "evaluations", "episodes", "skills"),
+        params=("seed", "method", "env", "bob.model", "alice", "feedback"),
     ),
 }
+
+
+def _declared(params: Params, names: tuple[str, ...]) -> Params:
+    """Return the parameters of these names alone: whole blocks, or of a block one value."""
+    parts: dict[str, Any] = {}
+    for name in names:
+        block, _, key = name.partition(".")
+        whole = getattr(params, block)
+        parts[block] = whole.model_construct(**{key: getattr(whole, key)}) if key else whole
+    return Params.model_construct(**parts)
 
 
 def place(kind: str, round_id: str) -> Path:
@@ -109,7 +120,7 @@ def ancestors(round_id: str, rounds: Mapping[str, Mapping[str, Any]]) -> list[st
 class Context:
     """What a stage's body gets: parameters, where to read, where to work and where to write.
 
-    `params` holds only the blocks that `STAGES` declares, so that nothing else can matter unseen.
+    `params` holds only what `STAGES` declares, so that nothing else can matter unseen.
     `main` is False in all but one process of a distributed stage; only the main one writes.
     `facts` are what differs from run to run (seconds, tokens per second): they are kept beside the
     outputs, in `logs/`, and are in no hash.
@@ -162,7 +173,7 @@ def run_stage(stage: str, round_id: str, body: Callable[[Context], None]) -> Non
             raise AliceBobError(
                 f"{path} is missing; run 'dvc repro {stage}@{round_id}' or 'dvc pull'."
             )
-    declared = Params.model_construct(**{name: getattr(params, name) for name in spec.params})
+    declared = _declared(params, spec.params)
     context = Context(stage, round_id, prev, declared, folder, os.environ.get("RANK", "0") == "0")
     with _disk(context):
         blocks = declared.model_dump(mode="json")

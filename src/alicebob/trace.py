@@ -27,7 +27,9 @@ __all__ = [
     "Skill",
     "Turn",
     "append_journal",
+    "append_line",
     "read_journal",
+    "read_lines",
 ]
 
 T = TypeVar("T")
@@ -237,12 +239,17 @@ def _typed(value: Any, kind: type[T]) -> T:
 
 
 def append_journal(path: Path, episode: Episode) -> None:
-    """Append one whole episode as one line and flush it to the disk.
+    """Append one whole episode as one line and flush it to the disk; see `append_line`."""
+    append_line(path, episode.to_json())
 
-    The caller is the only writer. A kill in here leaves a torn last line: that episode is owed,
-    `read_journal` passes it over, and the next append writes over it.
+
+def append_line(path: Path, data: Mapping[str, Any]) -> None:
+    """Append plain data as one line and flush it to the disk.
+
+    The caller is the only writer. A kill in here leaves a torn last line: what it held is owed,
+    `read_lines` passes it over, and the next append writes over it.
     """
-    line = json.dumps(episode.to_json(), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    line = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     with path.open("r+b" if path.exists() else "xb") as file:
         file.seek(_whole(path))
         file.truncate()
@@ -270,6 +277,18 @@ def read_journal(path: Path) -> Iterator[Episode]:
 
     Raises DamagedData, with file and line, for any other line that is not an episode.
     """
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            yield Episode.from_json(line)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _damaged(path, number, "an episode", error) from error
+
+
+def read_lines(path: Path) -> Iterator[Any]:
+    """Yield the plain data of each line of a journal; a torn last line is passed over.
+
+    Raises DamagedData, with file and line, for any other line that is not JSON.
+    """
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -277,9 +296,13 @@ def read_journal(path: Path) -> Iterator[Episode]:
             if not line.endswith(b"\n"):
                 return
             try:
-                yield Episode.from_json(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise DamagedData(
-                    f"{path}, line {number}, is not an episode ({type(error).__name__}: {error}). "
-                    "Restore the file with 'dvc checkout', or delete it and run 'dvc repro'."
-                ) from error
+                yield json.loads(line)
+            except ValueError as error:
+                raise _damaged(path, number, "JSON", error) from error
+
+
+def _damaged(path: Path, number: int, what: str, error: Exception) -> DamagedData:
+    return DamagedData(
+        f"{path}, line {number}, is not {what} ({type(error).__name__}: {error}). "
+        "Restore the file with 'dvc checkout', or delete it and run 'dvc repro'."
+    )

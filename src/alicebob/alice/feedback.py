@@ -25,7 +25,7 @@ from alicebob.errors import DamagedData
 from alicebob.trace import Episode, Outcome, Turn
 from alicebob.work import write_text
 
-__all__ = ["Feedback", "Verdict", "judge", "write_feedback"]
+__all__ = ["Feedback", "Verdict", "judge", "rows_of", "write_feedback"]
 
 LOOP = 5  # the same action on the same observation so often is a loop
 INVALID = 0.3  # share of invalid actions from which they are the reason
@@ -39,6 +39,7 @@ REASONS = {
     "loop": "he repeated himself",
     "died": "he died",
     "invalid": "he named actions that do not exist",
+    "strayed": "he did other things",
     "out_of_turns": "he ran out of turns",
 }
 
@@ -182,22 +183,26 @@ def _quote(text: str) -> str:
 
 def write_feedback(
     round_id: str,
+    verdicts: Sequence[Verdict],
     episodes: Sequence[Episode],
     knowledge: Knowledge,
     skill_counts: Mapping[str, int],
 ) -> Feedback:
-    """Return the feedback on the validation episodes of a round.
+    """Return the feedback on the verdicts and the validation episodes of a round.
 
     `skill_counts` is how many skills of each kind Bob has been trained on so far.
     """
-    verdicts = judge(episodes, knowledge)
-    rows: dict[str, dict[str, Any]] = {}
-    for target in sorted({v.target for v in verdicts}):
-        rows[target] = _row([v for v in verdicts if v.target == target])
+    rows = rows_of(verdicts)
     explore = _wishes(rows, knowledge, skill_counts)
     free = [e for e in episodes if not e.meta.get("target")]
     prose = _prose(round_id, rows, verdicts, explore, skill_counts, knowledge, free)
     return Feedback(round_id, rows, explore, prose)
+
+
+def rows_of(verdicts: Sequence[Verdict]) -> dict[str, dict[str, Any]]:
+    """Return for each skill how often it was tried and done, its usual failure and evidence."""
+    targets = sorted({v.target for v in verdicts})
+    return {target: _row([v for v in verdicts if v.target == target]) for target in targets}
 
 
 def _row(verdicts: Sequence[Verdict]) -> dict[str, Any]:

@@ -125,6 +125,16 @@ class Conversation:
                 self._replies.clear()
         return list(known)
 
+    def question(self, texts: Sequence[str]) -> list[int]:
+        """Return the ids of a conversation of plain texts, from user and model in turn.
+
+        The last one is the user's; the ids end where the model's next reply begins.
+        """
+        ids = self._ids(self._head, texts[0].strip(), self._middle)
+        for said, asked in zip(texts[1::2], texts[2::2], strict=True):
+            ids += self.reply(said) + self.next(asked)
+        return ids
+
     def head_length(self, instruction: str) -> int:
         """Return how many tokens the instruction adds to the first observation of a window."""
         if instruction not in self._heads:

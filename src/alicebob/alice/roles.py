@@ -1,0 +1,220 @@
+"""Roles: which model speaks for Alice, and how it is reached.
+
+Parameters say which model: Bob's own ("bob"), one behind an endpoint ("served:NAME"), or a Hugging
+Face directory or id. Where the endpoint is, its key and its caps differ from machine to machine and
+stand in the environment. Invariant: nothing of the environment enters an output. Does not: say what
+Alice is asked.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alicebob.alice.interface import MOVES, PRESS
+from alicebob.alice.knowledge import Knowledge
+from alicebob.alice.planner import USE
+from alicebob.alice.senses import Senses
+from alicebob.bob.conversation import Conversation
+from alicebob.chat import Chat, LocalChat, ServedChat
+from alicebob.endpoint import Endpoint, Limits
+from alicebob.envs import TextEnv
+from alicebob.errors import UsageError
+from alicebob.policies import Live, Policy, Reply
+from alicebob.policies.curious import EVIDENCE
+from alicebob.policies.server import Server
+
+__all__ = ["Role", "Watched"]
+
+SERVED = "served:"
+URL, KEY = "ALICEBOB_ALICE_URL", "ALICEBOB_ALICE_KEY"
+CAPS = "ALICEBOB_ALICE_MAX_"  # and REQUESTS, TOKENS or COST: of one stage
+PRICES = "ALICEBOB_ALICE_PRICES"  # of a million tokens read and written, "0.15 0.60"
+CONCURRENCY = "ALICEBOB_ALICE_CONCURRENCY"
+SPOKEN = 256  # tokens of a reply in play, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """The model that plays Alice; `adapter` is a folder or "" for none. It can be pickled.
+
+    `name` is a directory or id, or "served:NAME".
+    """
+
+    name: str
+    adapter: str
+    dtype: str
+    context: int
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+
+    @classmethod
+    def of(cls, alice: Any, bob_model: str, adapter: Path) -> Role:
+        """Return the role that the parameters ask for.
+
+        `adapter` is that of the round before, used where they want it.
+        """
+        return cls(
+            bob_model if alice.model == "bob" else alice.model,
+            str(adapter) if alice.adapter == "parent" else "",
+            alice.dtype,
+            alice.context,
+            alice.max_new_tokens,
+            alice.temperature,
+            alice.top_p,
+        )
+
+    @property
+    def served(self) -> bool:
+        """True where the model is behind an endpoint."""
+        return self.name.startswith(SERVED)
+
+    def endpoint(self) -> Endpoint:
+        """Return the endpoint; raises UsageError where the environment does not say enough."""
+        url = os.environ.get(URL, "")
+        if not url:
+            raise UsageError(
+                f"alice.model is {self.name}; put the address of its endpoint, such as "
+                f"http://127.0.0.1:8000/v1, into the environment variable {URL}."
+            )
+        prices = (os.environ.get(PRICES) or "0 0").split()
+        if len(prices) != 2:
+            raise UsageError(f"{PRICES} must be two numbers, such as '0.15 0.60'.")
+        limits = [_number(f"{CAPS}{name}") for name in ("REQUESTS", "TOKENS", "COST")]
+        return Endpoint(
+            url,
+            self.name.removeprefix(SERVED),
+            key_env=KEY if os.environ.get(KEY) else "",
+            prices=(_price(prices[0]), _price(prices[1])),
+            limits=Limits(_whole(limits[0]), _whole(limits[1]), limits[2]),
+            concurrency=_whole(_number(CONCURRENCY)) or 16,
+        )
+
+    def chat(self) -> Chat:
+        """Return what answers single questions."""
+        sampling: dict[str, Any] = {
+            "max_new_tokens": self.max_new_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+        }
+        if self.served:
+            return ServedChat(self.endpoint(), **sampling)
+        return LocalChat(self.load, context=self.context, **sampling)
+
+    def load(self) -> tuple[Any, Any]:
+        """Return (model, tokenizer), the adapter merged in, on the GPU where there is one."""
+        import torch
+
+        from alicebob.bob.sft import load_adapter, load_base
+
+        model, tokenizer = load_base(self.name, self.dtype)
+        if self.adapter:
+            model = load_adapter(model, Path(self.adapter)).merge_and_unload()
+        return (model.cuda() if torch.cuda.is_available() else model), tokenizer
+
+    def player(
+        self, make_env: Callable[[], TextEnv], endpoint: Endpoint | None = None
+    ) -> tuple[Callable[[], TextEnv], Policy]:
+        """Return a maker of environments and the model as a policy that explores.
+
+        `endpoint` is shared by all players of a process; without one the model is loaded here.
+        """
+        _, info = make_env().reset(seed=0)
+        actions = info.get("admissible_actions", ())
+        sampling: dict[str, Any] = {
+            "context": self.context,
+            "max_new_tokens": min(self.max_new_tokens, SPOKEN),
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+        }
+        if endpoint is not None:
+            return make_env, Watched(Server(endpoint, actions, **sampling))
+        import torch
+
+        from alicebob.policies.local import Local
+
+        if not torch.cuda.is_available():
+            torch.set_num_threads(1)  # the other cores play other waves
+        model, tokenizer = self.load()
+        return make_env, Watched(Local(model, Conversation(tokenizer, "full", actions), **sampling))
+
+
+class Watched:
+    """A policy whose episodes are watched with the senses of the embedded Alice.
+
+    What they teach goes into her knowledge as if she had acted herself, so that each part of her
+    can be a rule whoever explores. Environments that do not show their state teach nothing.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._senses: dict[int, Senses] = {}
+
+    def start(self, wave: Sequence[Live]) -> None:
+        """Begin to watch each episode of the wave."""
+        self.policy.start(wave)
+        self._senses = {
+            id(live): Senses(Knowledge(), live.info) for live in wave if "view" in live.info
+        }
+
+    def act(self, lives: Sequence[Live]) -> list[Reply]:
+        """Let the policy act, and watch what it does."""
+        for live in lives:
+            senses = self._senses.get(id(live))
+            if senses is not None and live.turns:
+                senses.observe(live.info, _plain(live.turns[-1].action))
+        replies = self.policy.act(lives)
+        for live, reply in zip(lives, replies, strict=True):
+            senses = self._senses.get(id(live))
+            if senses is not None:
+                _note(senses, _plain(reply.action), live.info)
+        return replies
+
+    def finish(self, live: Live) -> Mapping[str, Any]:
+        """Return what the policy notes and what the episode taught."""
+        noted = dict(self.policy.finish(live))
+        senses = self._senses.pop(id(live), None)
+        if senses is not None:
+            senses.observe(live.info, _plain(live.turns[-1].action))
+            noted[EVIDENCE] = senses.close().to_json()
+        return noted
+
+
+def _plain(action: str) -> str:
+    """Return an action by the name that the environment gives it, if it has one."""
+    return action.strip().lower().replace(" ", "_")
+
+
+def _note(senses: Senses, action: str, info: Mapping[str, Any]) -> None:
+    """Take an action for what it is: a move, or an attempt at something."""
+    senses.take_stock()
+    if action in MOVES or action not in info.get("admissible_actions", ()):
+        senses.aim(action)
+        return
+    if not (info.get("sleeping") and senses.attempt is not None):
+        senses.begin(f"{USE}{senses.front}" if action == PRESS else action, senses.faced)
+    if senses.attempt is not None:
+        senses.aim(senses.attempt.intent)
+
+
+def _number(name: str) -> float | None:
+    text = os.environ.get(name, "")
+    return _price(text, name) if text else None
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else int(number)
+
+
+def _price(text: str, name: str = PRICES) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise UsageError(f"{name} must be a number from 0, not {text!r}.")
+    return number
