@@ -1,4 +1,12 @@
 import functools
+import os
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -8,6 +16,8 @@ from alicebob.envs import make
 from alicebob.policies import Task
 from alicebob.rollout import play
 from alicebob.trace import Skill
+
+SERVER_START = 120  # seconds
 
 
 @pytest.fixture(scope="session")
@@ -65,3 +75,39 @@ def skills(random_episodes):
         for episode in random_episodes
         for start in range(0, 35, 5)
     ]
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Serve a model on loopback with `transformers serve`; needs the package openai."""
+
+    @contextmanager
+    def serving(name, folder=None):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        log = (tmp_path / "server.log").open("wb")
+        command = [str(Path(sys.executable).parent / "transformers"), "serve", name]
+        process = subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"],
+            cwd=folder,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            until = time.monotonic() + SERVER_START
+            while True:
+                assert process.poll() is None, (tmp_path / "server.log").read_text()[-1000:]
+                assert time.monotonic() < until
+                try:
+                    urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                    break
+                except OSError:
+                    time.sleep(0.3)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            process.kill()
+            process.wait()
+
+    return serving

@@ -21,7 +21,7 @@ from alicebob.bob.sft import (
     save_adapter,
     train,
 )
-from alicebob.bob.training import Schedule, _logits_only_where_there_is_loss
+from alicebob.bob.training import Schedule, logits_only_where_there_is_loss
 from alicebob.errors import DamagedData, UsageError
 from alicebob.trace import Turn
 
@@ -106,7 +106,7 @@ def test_logits_are_computed_only_where_there_is_loss(model, skills):
     ids = torch.tensor([filled[0].input_ids])
     places = torch.tensor([filled[0].labels])[:, 1:] != IGNORED
     whole = network(ids, use_cache=False).logits
-    with _logits_only_where_there_is_loss(network) as chosen:
+    with logits_only_where_there_is_loss(network) as chosen:
         chosen["places"] = places
         few = network(ids, use_cache=False).logits
     assert torch.allclose(few, whole[:, :-1][places], atol=1e-5)

@@ -215,6 +215,19 @@ def evaluate(
     click.echo(json.dumps(found, indent=1))
 
 
+@main.command("estimate")
+@click.option("--prices", nargs=2, type=float, help="Of a million tokens read, and written.")
+def estimate_rounds(prices: tuple[float, float] | None) -> None:
+    """Say what the rounds of params.yaml may take at most; nothing is run.
+
+    Tokens read and written are those of Alice's model. Time is given for stages that have run here
+    before, at their speed then.
+    """
+    from alicebob.estimate import estimate, table
+
+    click.echo(table(estimate(), prices or (0.0, 0.0)))
+
+
 @main.command()
 def sync() -> None:
     """Make MLflow agree with the files: every round, its metrics, parameters and feedback."""

@@ -305,8 +305,8 @@ def _interval(flat: Mapping[str, float], name: str) -> str:
 def edit(change: Callable[[Any], None], round_id: str = ROOT_ROUND) -> None:
     """Change params.yaml in place, keeping its comments; a change that does not check is undone.
 
-    `change` gets the parsed file. Checked are the parameters of `round_id`; raises what
-    `load_params` and `method` raise, and the file is then as it was.
+    `change` gets the parsed file. Checked are the parameters of `round_id`, for r000 those of all
+    rounds; raises what `load_params` and `method` raise, and the file is then as it was.
     """
     from io import StringIO
 
@@ -323,7 +323,9 @@ def edit(change: Callable[[Any], None], round_id: str = ROOT_ROUND) -> None:
     yaml.dump(data, text)
     write_text(path, text.getvalue())
     try:
-        method(load_params(round_id).method)
+        checked = [round_id, *tree(read_yaml())] if round_id == ROOT_ROUND else [round_id]
+        for name in checked:
+            method(load_params(name).method)
     except AliceBobError:
         write_text(path, before)
         raise

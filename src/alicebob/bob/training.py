@@ -33,7 +33,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from alicebob.bob.rows import IGNORED, Pack
 from alicebob.errors import UsageError
 
-__all__ = ["Fitted", "Schedule", "fit"]
+__all__ = ["Fitted", "Schedule", "fit", "logits_only_where_there_is_loss"]
 
 MARKER = "COMPLETE"
 Report = Callable[[Mapping[str, float], int], None]
@@ -136,7 +136,7 @@ def fit(
         callbacks=callbacks,
     )
     begun = time.monotonic()
-    with _logits_only_where_there_is_loss(model) as chosen:
+    with logits_only_where_there_is_loss(model) as chosen:
         trainer.chosen = chosen
         trainer.tokens_per_pack = _mean_tokens(validation)
         trainer.train(resume_from_checkpoint=_last_whole(work))
@@ -191,7 +191,7 @@ class _Trainer(Trainer):  # type: ignore[misc]
 
 
 @contextmanager
-def _logits_only_where_there_is_loss(model: Any) -> Any:
+def logits_only_where_there_is_loss(model: Any) -> Any:
     """Let the output layer see only the hidden states whose next token is to be predicted.
 
     A hook on the layer itself, so that it works under PEFT and under any wrapper for many devices.

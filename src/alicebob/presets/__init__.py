@@ -1,13 +1,12 @@
 """Presets: named sizes of an experiment, written into params.yaml with one word.
 
 A preset is a YAML file beside this one: a comment that says what it is for and what it needs, and
-the values it sets. Invariant: applying one keeps the comments, the rounds and whatever else it does
-not name. Does not: hold code.
+the values in which it differs from `laptop`, which has them all. Invariant: applying one keeps the
+comments and the rounds, and leaves nothing of another preset behind. Does not: hold code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from alicebob.errors import UnknownName
 from alicebob.rounds import edit
 
 __all__ = ["about", "apply", "known"]
+
+DEFAULT = "laptop"
 
 
 def known() -> list[str]:
@@ -37,7 +38,9 @@ def apply(name: str) -> int:
 
     Raises UnknownName, and UsageError where the file then does not check; it is left as it was.
     """
-    values: Mapping[str, Any] = YAML(typ="safe").load(_text(name))
+    values: dict[str, dict[str, Any]] = YAML(typ="safe").load(_text(DEFAULT))
+    for block, settings in YAML(typ="safe").load(_text(name)).items():
+        values[block] |= settings
     changed = 0
 
     def change(data: Any) -> None:
