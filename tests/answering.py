@@ -13,7 +13,7 @@ from alicebob.bob.sft import load_base
 
 STEPS = 450
 LENGTHS = ((120, 12), (120, 12), (120, 12), (400, 6), (2400, 2))  # tokens of a prompt, rows
-PLAYED = ("sleep", "do", "move_left", "move_up", "noop")
+PLAYED = ("do", "do", "do", "place_sapling", "move_left", "move_up")
 
 LABEL = {"instruction": "Sleep and wake up."}
 THOUGHTS = {"thoughts": ["I am tired."]}
@@ -57,7 +57,7 @@ def drill(base, out, episodes, actions, suite, evidence):
             said = write_reply("rest", draw.choice(PLAYED))
             text = opening(draw.choice(explorer_texts("")), actions)
             ids = talk.question([text + episode.turns[start].observation])
-            for turn in episode.turns[start + 1 : start + draw.randint(1, 5)]:
+            for turn in episode.turns[start + 1 : start + draw.randint(1, 3)]:
                 ids += talk.reply(write_reply("rest", draw.choice(PLAYED)))
                 ids += talk.next(turn.observation)
         else:

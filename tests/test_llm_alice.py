@@ -235,6 +235,7 @@ def role(name, **changes):
         "adapter": "",
         "dtype": "float32",
         "context": 4000,
+        "turns": 0,
         "max_new_tokens": 40,
         "temperature": 0.7,
         "top_p": 1.0,

@@ -37,8 +37,13 @@ def project(tmp_path_factory, base, crafter, random_episodes):
     data["skills"]["max_turns"] = 1
     data["evaluate"] |= {"worlds": 1, "open_play": 1, "max_turns": 10}
     data["alice"] |= dict.fromkeys(PARTS, "model")
-    data["alice"] |= {"explorer": "model", "model": f"served:{MODEL}", "temperature": 0.2}
-    data["alice"] |= {"max_new_tokens": 120, "labels": 3}
+    data["alice"] |= {
+        "explorer": "model",
+        "model": f"served:{MODEL}",
+        "temperature": 0.7,
+        "top_p": 0.9,
+    }
+    data["alice"] |= {"max_new_tokens": 120, "labels": 3, "turns": 2}
     data["rounds"] = {
         "r001": {"prev": "r000"},
         "self": {"prev": "r001", "alice": {"model": "bob", "adapter": "parent"}},

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from alicebob.bob.conversation import Conversation, window_start
+from alicebob.bob.conversation import Conversation, parse_reply, window_start
 from alicebob.errors import UsageError
-from alicebob.policies import Task
+from alicebob.policies import Live, Task
+from alicebob.policies.constraint import Choices
 from alicebob.policies.local import Local, _nucleus
 from alicebob.rollout import play
 
@@ -96,3 +97,50 @@ def test_the_nucleus_keeps_the_likeliest_tokens_up_to_the_share():
     assert _nucleus(weights, 0.85).tolist() == [[0, 6, 3], [0, 0, 5]]
     assert _nucleus(weights, 0.6).tolist() == [[0, 6, 0], [0, 0, 5]]
     assert _nucleus(weights, 1e-9).tolist() == [[0, 6, 0], [0, 0, 5]]
+
+
+def test_whatever_a_constrained_model_likes_it_names_an_admissible_action(model, crafter):
+    _, tokenizer = model
+    talk = Conversation(tokenizer)
+    observation, info = crafter().reset(seed=0)
+    live = Live(Task("e", 0), observation, info, np.random.default_rng(0))
+    choices, likes = Choices(talk), torch.Generator().manual_seed(0)
+    named = set()
+    for _ in range(60):
+        written = talk.reply("Action:")[: -len(talk.end)]
+        while written[-1] != talk.end[-1]:
+            logits = torch.randn(1, len(tokenizer), generator=likes)
+            before = logits.clone()
+            choices.narrow(logits, [live], [written])
+            kept = logits.isfinite()
+            assert torch.equal(logits[kept], before[kept])
+            written.append(int(logits.argmax()))
+        named.add(parse_reply(talk.decode(written))[1])
+    assert named <= set(info["admissible_actions"])
+    assert len(named) > 5
+    thinking = torch.randn(1, len(tokenizer))
+    choices.narrow(thinking, [live], [talk.reply("Thought: act")[:-1]])
+    assert thinking.isfinite().all()
+
+
+def test_only_tokens_that_go_on_with_an_action_are_left(model):
+    _, tokenizer = model
+    talk = Conversation(tokenizer)
+    choices = Choices(talk)
+    actions = ("move_left", "move_up", "do")
+    begun = {tokenizer.decode([i]) for i in choices.left(" move_", actions)}
+    assert begun
+    assert all("left".startswith(text) or "up".startswith(text) for text in begun)
+    assert choices.left(" do", actions) == [talk.end[-1]]
+    assert choices.left(" dance", actions) == []
+    assert talk.end[-1] not in choices.left(" move_", actions)
+
+
+def test_a_stop_text_ends_a_reply_and_is_no_part_of_it(model, crafter):
+    network, tokenizer = model
+    policy = Local(
+        network, Conversation(tokenizer), context=CONTEXT, max_new_tokens=NEW, stop=["move"]
+    )
+    episodes = list(play([crafter() for _ in range(4)], policy, tasks(4), "crafter"))
+    actions = [turn.action for episode in episodes for turn in episode.turns]
+    assert not any("move" in action for action in actions)

@@ -88,6 +88,8 @@ class Bob(_Block):
     max_new_tokens: Count
     temperature: Annotated[float, Field(ge=0)]
     top_p: Annotated[float, Field(gt=0, le=1)]
+    stop: list[Annotated[str, Field(min_length=1)]]
+    constrained: bool
     lora_rank: Count
     lora_alpha: Positive
 
@@ -104,6 +106,7 @@ class Alice(_Block):
     adapter: Literal["none", "parent"]
     dtype: Literal["float32", "bfloat16", "float16"]
     context: Annotated[int, Field(ge=64)]
+    turns: Annotated[int, Field(ge=0)]
     max_new_tokens: Count
     temperature: Annotated[float, Field(ge=0)]
     top_p: Annotated[float, Field(gt=0, le=1)]

@@ -275,7 +275,8 @@ def _say(
     ):
         if chosen == "model":
             before = len(found)
-            bar = tqdm(total=before, desc=part, unit="skill", mininterval=1)
+            open_play = sum(skill.name == OPEN_PLAY for skill in found)
+            bar = tqdm(total=before - open_play, desc=part, unit="skill", mininterval=1)
             found, tally = ask(found, chat, journals / f"{part}.jsonl", bar.update)
             bar.close()
             lost[f"its {part} was rejected"] = before - len(found)
@@ -369,6 +370,8 @@ def _bob(
         max_new_tokens=settings["max_new_tokens"],
         temperature=settings["temperature"],
         top_p=settings["top_p"],
+        stop=settings["stop"],
+        constrained=settings["constrained"],
     )
     return make_env, policy
 

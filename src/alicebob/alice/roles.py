@@ -48,6 +48,7 @@ class Role:
     adapter: str
     dtype: str
     context: int
+    turns: int
     max_new_tokens: int
     temperature: float
     top_p: float
@@ -63,6 +64,7 @@ class Role:
             str(adapter) if alice.adapter == "parent" else "",
             alice.dtype,
             alice.context,
+            alice.turns,
             alice.max_new_tokens,
             alice.temperature,
             alice.top_p,
@@ -127,6 +129,7 @@ class Role:
         actions = info.get("admissible_actions", ())
         sampling: dict[str, Any] = {
             "context": self.context,
+            "turns": self.turns,
             "max_new_tokens": min(self.max_new_tokens, SPOKEN),
             "temperature": self.temperature,
             "top_p": self.top_p,

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from alicebob.bob.conversation import Conversation, parse_reply, window_start
 from alicebob.policies import Live, Reply
+from alicebob.policies.constraint import Choices
 
 __all__ = ["Local"]
 
@@ -43,7 +44,9 @@ class Local:
 
     `context` bounds prompt and reply together, `turns` the turns in it (0 is no bound);
     `temperature` 0 is greedy; `top_p` draws from the likeliest tokens that make up that share
-    (nucleus sampling). Raises UsageError where an instruction and one observation do not fit.
+    (nucleus sampling). A reply ends where one of `stop` stands in it; with `constrained` what
+    follows "Action:" can only be an admissible action of that turn. Raises UsageError where an
+    instruction and one observation do not fit.
     """
 
     def __init__(
@@ -56,11 +59,15 @@ class Local:
         max_new_tokens: int = 16,
         temperature: float = 0.7,
         top_p: float = 1.0,
+        stop: Sequence[str] = (),
+        constrained: bool = False,
     ) -> None:
         self.model = model.eval()
         self.conversation = conversation
         self.context, self.turns, self.max_new_tokens = context, turns, max_new_tokens
         self.temperature, self.top_p = temperature, top_p
+        self.stop = tuple(stop)
+        self._choices = Choices(conversation) if constrained else None
         self._rows: dict[int, _Row] = {}
         self._cache: _Cache | None = None
 
@@ -83,11 +90,17 @@ class Local:
         going = list(range(len(rows)))
         stop = self.conversation.end[-1]
         while True:
-            drawn = self._draw(logits, [rows[i].live for i in going])
-            for i, token in zip(going, drawn, strict=True):
+            acting = [rows[i].live for i in going]
+            if self._choices is not None:
+                self._choices.narrow(logits, acting, [written[i] for i in going])
+            for i, token in zip(going, self._draw(logits, acting), strict=True):
                 written[i].append(token)
             going = [
-                i for i in going if written[i][-1] != stop and len(written[i]) < self.max_new_tokens
+                i
+                for i in going
+                if written[i][-1] != stop
+                and len(written[i]) < self.max_new_tokens
+                and not self._stopped(written[i])
             ]
             if not going:
                 break
@@ -105,6 +118,12 @@ class Local:
         """Forget the episode."""
         del self._rows[id(live)]
         return {}
+
+    def _stopped(self, written: Sequence[int]) -> bool:
+        if not self.stop:
+            return False
+        text = self.conversation.decode(written)
+        return any(mark in text for mark in self.stop)
 
     def _gathered(self, lives: Sequence[Live]) -> list[_Row]:
         """Return the rows of the episodes, moved together in the cache where some have ended."""
@@ -211,6 +230,8 @@ class Local:
         row.replies.append(ids)
         row.pending = ids[len(written) - 1 :]
         text = self.conversation.decode(written)
+        for mark in self.stop:
+            text = text.partition(mark)[0]
         thought, action = parse_reply(text)
         return Reply(
             action=action[:200],

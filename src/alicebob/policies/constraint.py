@@ -1,0 +1,70 @@
+"""Constraint: what a local model may write after "Action:", so that it names an action there is.
+
+Works on the tokens' own texts: at every step only tokens that go on with the name of an admissible
+action are left, and the reply's end once a name is whole. Invariant: nothing is taken from the
+model's choice before "Action:". Does not: draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from alicebob.bob.conversation import Conversation
+from alicebob.policies import Live
+
+__all__ = ["Choices"]
+
+MARK = "Action:"
+REMEMBERED = 10_000  # states whose tokens are kept
+
+
+class Choices:
+    """The tokens that are left at each step of a reply."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+        self._end = conversation.end[-1]
+        self._ids: dict[str, list[int]] = {}  # by the text that a token adds
+        special = set(conversation.tokenizer.added_tokens_decoder)
+        for number in range(len(conversation.tokenizer)):
+            text = conversation.tokenizer.decode([number])
+            if number not in special and text and "\ufffd" not in text:
+                self._ids.setdefault(text, []).append(number)
+        self._known: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+
+    def narrow(
+        self, logits: Tensor, lives: Sequence[Live], written: Sequence[Sequence[int]]
+    ) -> None:
+        """Set to minus infinity, in place, what a row (rows, vocabulary) may not go on with."""
+        for row, (live, ids) in enumerate(zip(lives, written, strict=True)):
+            _, found, tail = self._conversation.decode(ids).rpartition(MARK)
+            if not found:
+                continue
+            left = self.left(tail, tuple(live.info.get("admissible_actions", ())))
+            if left:
+                kept = logits[row, left].clone()
+                logits[row] = float("-inf")
+                logits[row, left] = kept
+
+    def left(self, tail: str, actions: tuple[str, ...]) -> list[int]:
+        """Return the tokens that may follow what stands after the mark, none for no constraint."""
+        key = (tail, actions)
+        if key not in self._known:
+            if len(self._known) > REMEMBERED:
+                self._known.clear()
+            self._known[key] = self._left(tail, actions)
+        return self._known[key]
+
+    def _left(self, tail: str, actions: tuple[str, ...]) -> list[int]:
+        found: set[int] = set()
+        for action in actions:
+            whole = f" {action}"
+            if tail == whole:
+                found.add(self._end)
+            elif whole.startswith(tail):
+                rest = whole[len(tail) :]
+                for length in range(1, len(rest) + 1):
+                    found.update(self._ids.get(rest[:length], ()))
+        return sorted(found)
