@@ -24,6 +24,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         with server.lock:
             number = len(server.requests)
+            server.paths.append(self.path)
             server.requests.append((time.monotonic(), dict(self.headers), body))
             server.live += 1
             server.most = max(server.most, server.live)
@@ -102,6 +103,7 @@ def serving(script=lambda number, body: "ok", answer=lambda body: ANSWER, latenc
     server.daemon_threads = True
     server.script, server.answer, server.latency = script, answer, latency
     server.requests, server.live, server.most = [], 0, 0
+    server.paths = []
     server.lock, server.ended = threading.Lock(), threading.Event()
     server.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)

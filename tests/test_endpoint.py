@@ -182,3 +182,28 @@ def test_a_conversation_grows_and_forgets_in_blocks(tmp_path):
     assert False in grown
     assert all(m[0]["content"].startswith("Get wood.\n") and m[-1]["role"] == "user" for m in asked)
     assert all("move_left" in m[0]["content"] for m in asked)
+
+
+def test_a_server_loads_an_adapter_under_a_name_that_follows_from_its_content(tmp_path):
+    folder = tmp_path / "r003"
+    folder.mkdir()
+    (folder / "adapter_model.safetensors").write_bytes(b"one")
+    with serving() as server:
+        endpoint = Endpoint(server.url, "base")
+        first = endpoint.load_adapter(folder)
+        (folder / "adapter_model.safetensors").write_bytes(b"two")
+        second = endpoint.load_adapter(folder)
+        endpoint.complete([{"role": "user", "content": "x"}])
+    assert first.startswith("r003-")
+    assert first != second
+    assert server.paths[0].endswith("/v1/load_lora_adapter")
+    assert server.requests[0][2] == {"lora_name": first, "lora_path": str(folder)}
+    assert server.requests[-1][2]["model"] == second
+
+
+def test_a_server_that_loads_no_adapters_says_so(tmp_path):
+    with (
+        serving(lambda number, body: "503") as server,
+        pytest.raises(ProviderError, match="did not load the adapter"),
+    ):
+        Endpoint(server.url, "base").load_adapter(tmp_path)

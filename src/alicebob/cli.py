@@ -146,6 +146,11 @@ def init(preset: str | None) -> None:
     "--url", required=True, help="An OpenAI-compatible address, e.g. http://host:8000/v1."
 )
 @click.option("--model", required=True, help="The model's name there.")
+@click.option(
+    "--adapter",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A LoRA adapter of that model, e.g. models/bob/r003, for the server to load.",
+)
 @click.option("--key-env", default="", help="The environment variable that holds the key.")
 @click.option("--split", type=click.Choice(["validation", "test"]), default="test")
 @click.option(
@@ -165,6 +170,7 @@ def init(preset: str | None) -> None:
 def evaluate(
     url: str,
     model: str,
+    adapter: Path | None,
     key_env: str,
     split: str,
     out: Path | None,
@@ -199,6 +205,8 @@ def evaluate(
         prices=prices or (0.0, 0.0),
         limits=Limits(max_requests, max_tokens, max_cost),
     )
+    if adapter is not None:
+        model = endpoint.load_adapter(adapter)
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", model).strip(".-") or "model"
     folder = out or Path("data/served") / safe
     with tqdm(unit="episode", desc=safe, mininterval=1) as bar:

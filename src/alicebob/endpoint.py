@@ -20,9 +20,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 from alicebob.errors import ProviderError, UsageError
+from alicebob.work import content_hash
 
 __all__ = ["Completion", "Endpoint", "Limits", "Message", "Spent", "Usage"]
 
@@ -129,6 +131,36 @@ class Endpoint:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def load_adapter(self, folder: Path) -> str:
+        """Have the server load a LoRA adapter and answer with it from now on; return its name.
+
+        The name ends in the hash of the adapter's content, so that a server that holds another
+        round's, or an older one of this round, never answers with it. The folder must lie where the
+        server can read it. This is how vLLM does it (POST load_lora_adapter). Raises ProviderError
+        where the server will not.
+        """
+        import httpx2
+
+        name = f"{folder.name}-{content_hash(folder)[:12]}"
+        try:
+            response = self._client.post(
+                f"{self.url.rstrip('/')}/load_lora_adapter",
+                json={"lora_name": name, "lora_path": str(folder.resolve())},
+            )
+        except httpx2.HTTPError as error:
+            raise ProviderError(
+                f"{self.url} did not load the adapter ({type(error).__name__}); is it running?"
+            ) from None
+        said = self._shown(_message(response.content))
+        if response.status_code != 200 and "already" not in said:
+            raise ProviderError(
+                f"{self.url} did not load the adapter {name} (HTTP {response.status_code}"
+                f"{said and ': ' + said}). The server must allow adapters at run time; vLLM does "
+                "with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."
+            )
+        self.model = name
+        return name
 
     def complete(self, messages: Sequence[Message], **sampling: Any) -> Completion:
         """Ask for the next message of a conversation and wait for it.

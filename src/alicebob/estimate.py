@@ -76,7 +76,8 @@ def _round(name: str, depth: int, params: Params, speeds: Mapping[str, float]) -
     explored = Cost(name, "explore", params.explore.episodes, turns)
     if alice.explorer == "model":
         # A prompt holds what fits of the turns before; a cache may make most of it cheap.
-        window = min(alice.context, params.explore.max_turns * per_turn // 2)
+        history = alice.turns or params.explore.max_turns
+        window = min(alice.context, history * per_turn // 2)
         tokens = turns * (window + per_turn)
         explored = Cost(
             name, "explore", params.explore.episodes, turns, turns, tokens, turns * REPLY

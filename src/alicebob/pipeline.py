@@ -39,6 +39,14 @@ def workers() -> int:
     return int(os.environ.get("ALICEBOB_WORKERS") or len(os.sched_getaffinity(0)))
 
 
+def model_workers() -> int:
+    """Return how many processes load a model to play with: one where there is a GPU to hold it."""
+    import torch
+
+    alone = torch.cuda.is_available() and not os.environ.get("ALICEBOB_WORKERS")
+    return 1 if alone else workers()
+
+
 def _env_name(context: Context) -> str:
     return describe(context.params.env.spec, context.params.env.settings)
 
@@ -157,7 +165,7 @@ def explore(context: Context) -> None:
     known = Knowledge.load(context.inherited("episodes") / "knowledge.json")
     texts: list[str] = []
     if params.alice.explorer == "model":
-        followed = way.feedback != "none" and params.feedback.strength > 0
+        followed = bool(wishes)  # none after r000, nor where an answer was rejected
         texts = explorer_texts(written.prose if followed else "", params.alice.personas)
         episodes, knowledge = explore_as(
             _role(context),
@@ -167,7 +175,7 @@ def explore(context: Context) -> None:
             known,
             tasks,
             context.scratch / "journals",
-            workers=workers(),
+            workers=model_workers(),
             done=bar,
             label=_env_name(context),
         )
@@ -400,7 +408,7 @@ def evaluate(context: Context) -> None:
         _env_name(context),
         context.scratch / "journals",
         width=settings.width,
-        workers=workers(),
+        workers=model_workers(),
         done=bar,
     )
     bar.close(context)

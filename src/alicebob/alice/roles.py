@@ -91,7 +91,7 @@ class Role:
             url,
             self.name.removeprefix(SERVED),
             key_env=KEY if os.environ.get(KEY) else "",
-            prices=(_price(prices[0]), _price(prices[1])),
+            prices=(_amount(prices[0]), _amount(prices[1])),
             limits=Limits(_whole(limits[0]), _whole(limits[1]), limits[2]),
             concurrency=_whole(_number(CONCURRENCY)) or 16,
         )
@@ -206,14 +206,14 @@ def _note(senses: Senses, action: str, info: Mapping[str, Any]) -> None:
 
 def _number(name: str) -> float | None:
     text = os.environ.get(name, "")
-    return _price(text, name) if text else None
+    return _amount(text, name) if text else None
 
 
 def _whole(number: float | None) -> int | None:
     return None if number is None else int(number)
 
 
-def _price(text: str, name: str = PRICES) -> float:
+def _amount(text: str, name: str = PRICES) -> float:
     try:
         number = float(text)
     except ValueError:
