@@ -6,8 +6,10 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from alicebob import work
 from alicebob.errors import AliceBobError, Busy
 from alicebob.work import Folder, code_hash, content_hash, publish
 
@@ -156,6 +158,15 @@ def test_a_stage_ends_with_its_dvc_and_what_lies_between(tmp_path, killed):
         os.kill(dvc.pid if killed == "dvc" else launcher, signal.SIGKILL)
         assert ends(stage)
         assert ends(launcher) or killed == "dvc"
+
+
+def test_an_ancestor_that_ends_while_it_is_asked_has_ended():
+    class Vanishing(psutil.Process):
+        def status(self):
+            raise psutil.NoSuchProcess(self.pid)
+
+    assert work._alive(psutil.Process())
+    assert not work._alive(Vanishing())
 
 
 @pytest.mark.skipif(

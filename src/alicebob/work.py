@@ -92,10 +92,19 @@ def _may_be_dvc(process: Any) -> bool:
     return any(word.startswith(("dvc", "python")) for word in _words(process))
 
 
-def _watch(chain: Sequence[Any]) -> None:
+def _alive(process: Any) -> bool:
     import psutil
 
-    while all(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in chain):
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended between the two questions
+        return False
+    except psutil.AccessDenied:  # it is there, and another user's
+        return True
+
+
+def _watch(chain: Sequence[Any]) -> None:
+    while all(map(_alive, chain)):
         time.sleep(_POLL)
     os._exit(143)
 
