@@ -9,20 +9,20 @@ must play the same episodes, turn by turn, before there is a ratio.
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import json
 import multiprocessing
+import re
 import statistics
 import sys
 import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import click
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-
-from scripted import serving
 
 import alicebob
 from alicebob.endpoint import Endpoint
@@ -32,17 +32,51 @@ from alicebob.policies.server import Server
 from alicebob.rollout import play_all
 from alicebob.trace import Episode
 
+SEED = re.compile(rb'"seed": ?(\d+)')
 
-def answer(body: dict[str, int]) -> str:
-    """Return an action that follows from the request's seed alone."""
-    return f"Action: {ACTIONS[body['seed'] % len(ACTIONS)]}"
+
+class Scripted(asyncio.Protocol):
+    """An endpoint that answers after a time with an action that follows from the request's seed.
+
+    It reads no more of a request than that: an endpoint that were itself short of time would
+    answer later than it says.
+    """
+
+    def __init__(self, latency: float) -> None:
+        self.latency, self.raw = latency, b""
+
+    def connection_made(self, transport: Any) -> None:
+        """Keep the connection."""
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Answer later, once a request is whole."""
+        self.raw += data
+        head, found, body = self.raw.partition(b"\r\n\r\n")
+        length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
+        if not found or length is None or len(body) < int(length[1]):
+            return
+        self.raw = b""
+        seed = SEED.search(body)
+        assert seed is not None
+        text = f"Action: {ACTIONS[int(seed[1]) % len(ACTIONS)]}"
+        message = {"choices": [{"message": {"role": "assistant", "content": text}}]}
+        said = json.dumps(message).encode()
+        answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
+        answer += str(len(said)).encode() + b"\r\n\r\n" + said
+        asyncio.get_running_loop().call_later(self.latency, self.transport.write, answer)
 
 
 def serve(pipe: Connection, latency: float) -> None:
-    """Answer, in a process of its own, until told to end."""
-    with serving(answer=answer, latency=latency) as server:
-        pipe.send(server.url)
-        pipe.recv()
+    """Answer, in a process of its own, until it is ended."""
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Scripted(latency), "127.0.0.1", 0)
+        pipe.send(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+        await server.serve_forever()
+
+    asyncio.run(run())
 
 
 def played(url: str, episodes: int, turns: int, at_once: int) -> tuple[list[Episode], float]:
@@ -65,7 +99,7 @@ def played(url: str, episodes: int, turns: int, at_once: int) -> tuple[list[Epis
 
 @click.command()
 @click.option("--at-once", default=16, show_default=True)
-@click.option("--turns", default=20, show_default=True)
+@click.option("--turns", default=100, show_default=True)
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--latency", default=0.05, show_default=True, help="Seconds of an answer.")
 def main(at_once: int, turns: int, rounds: int, latency: float) -> None:
@@ -83,7 +117,7 @@ def main(at_once: int, turns: int, rounds: int, latency: float) -> None:
         if many != one:
             sys.exit("the two sides played different episodes")
         ratios.append(slow / quick)
-    here.send("end")
+    server.terminate()
     server.join()
     middle = statistics.median(ratios)
     click.echo(

@@ -10,10 +10,12 @@ of episodes.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
 import random
+import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -119,10 +121,17 @@ class Endpoint:
         self._stopped: ProviderError | None = None
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         timeout = httpx2.Timeout(self.read_timeout, connect=self.connect_timeout)
-        pool = httpx2.Limits(max_connections=self.concurrency)
-        self._client = httpx2.Client(
-            headers=headers, timeout=timeout, limits=pool, follow_redirects=False
+        # A client for each thread: in a shared one, threads wait for each other at the pool's lock.
+        self._new_client = functools.partial(
+            httpx2.Client,
+            headers=headers,
+            timeout=timeout,
+            verify=ssl.create_default_context(),
+            follow_redirects=False,
         )
+        self._mine = threading.local()
+        self._clients: list[Any] = []
+        self._places = threading.BoundedSemaphore(self.concurrency)
 
     def __repr__(self) -> str:
         """Name the model and the address, and nothing else."""
@@ -130,7 +139,8 @@ class Endpoint:
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        for client in self._clients:
+            client.close()
 
     def load_adapter(self, folder: Path) -> str:
         """Have the server load a LoRA adapter and answer with it from now on; return its name.
@@ -144,7 +154,7 @@ class Endpoint:
 
         name = f"{folder.name}-{content_hash(folder)[:12]}"
         try:
-            response = self._client.post(
+            response = self._client().post(
                 f"{self.url.rstrip('/')}/load_lora_adapter",
                 json={"lora_name": name, "lora_path": str(folder.resolve())},
             )
@@ -203,15 +213,23 @@ class Endpoint:
             used.requests += 1
             used.retries += attempt > 0
 
+    def _client(self) -> Any:
+        """Return this thread's client."""
+        if not hasattr(self._mine, "client"):
+            self._mine.client = self._new_client()
+            with self._lock:
+                self._clients.append(self._mine.client)
+        return self._mine.client
+
     def _ask(self, body: Mapping[str, Any]) -> Completion:
         import httpx2
 
         try:
-            until = time.monotonic() + self.read_timeout
-            with self._client.stream(
-                "POST", f"{self.url.rstrip('/')}/chat/completions", json=body
-            ) as response:
-                raw = self._body(response, until)
+            address = f"{self.url.rstrip('/')}/chat/completions"
+            with self._places:
+                until = time.monotonic() + self.read_timeout
+                with self._client().stream("POST", address, json=body) as response:
+                    raw = self._body(response, until)
         except httpx2.TimeoutException as error:
             raise _Passing(f"no answer in time ({type(error).__name__})") from None
         except (httpx2.TransportError, httpx2.DecodingError) as error:

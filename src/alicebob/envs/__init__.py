@@ -8,11 +8,13 @@ environment before it is asked for.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import json
 from collections.abc import Mapping
 from importlib.metadata import entry_points
+from types import MappingProxyType
 from typing import Any, Protocol, cast, runtime_checkable
 from urllib.parse import quote, unquote
 
@@ -36,9 +38,11 @@ class TextEnv(Protocol):
         """Take one action; return observation, reward, terminated, truncated and info."""
 
 
-def available() -> dict[str, str]:
+@functools.cache  # what is installed is read from many small files
+def available() -> Mapping[str, str]:
     """Return the registered names with the class each stands for, sorted by name."""
-    return dict(sorted((point.name, point.value) for point in entry_points(group=GROUP)))
+    found = dict(sorted((point.name, point.value) for point in entry_points(group=GROUP)))
+    return MappingProxyType(found)
 
 
 def describe(spec: str, settings: Mapping[str, Any]) -> str:
