@@ -66,6 +66,37 @@ LLAMA3 = (
     "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}"
     "{% endif %}"
 )
+# As Qwen3 has it: the last reply of a conversation has a thought block, and those before none.
+QWEN3 = (
+    "{% set seen = namespace(user=-1) %}{% for m in messages %}{% if m.role == 'user' %}"
+    "{% set seen.user = loop.index0 %}{% endif %}{% endfor %}{% for m in messages %}"
+    "{{ '<|im_start|>' + m.role + '\\n' }}{% if m.role == 'assistant' %}"
+    "{% if loop.index0 > seen.user %}{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}"
+    "{{ m.content.split('</think>')[-1].lstrip('\\n') }}{% else %}{{ m.content }}{% endif %}"
+    "{{ '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+def test_a_template_may_treat_the_last_reply_otherwise(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "chat_template.jinja").write_text(QWEN3)
+    other = AutoTokenizer.from_pretrained(tmp_path)
+    other.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    talk = Conversation(other)
+    replies = ["Thought: up\nAction: do", "noop", "move_left"]
+    messages, ids = [], []
+    for number, reply in enumerate(replies):
+        seen = f"facing up grass {number}"
+        messages.append({"role": "user", "content": seen if number else f"Go.\n{seen}"})
+        ids += talk.next(seen) if number else talk.first("Go.", seen)
+        text = other.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        assert ids == other.encode(text, add_special_tokens=False)
+        ids += talk.reply(reply)
+        messages.append({"role": "assistant", "content": reply})
+    whole = other.apply_chat_template(messages, tokenize=False)
+    assert "<think>" in whole
+    assert "<think>" not in other.decode(ids)
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import random
 import socket
 import time
 from itertools import pairwise
@@ -7,6 +8,8 @@ from scripted import ANSWER, serving
 
 from alicebob import endpoint as module
 from alicebob import make
+from alicebob.alice.asking import Answer, Asker
+from alicebob.chat import ServedChat
 from alicebob.endpoint import Endpoint, Limits, Spent
 from alicebob.errors import ProviderError, UsageError
 from alicebob.policies import Task
@@ -207,3 +210,46 @@ def test_a_server_that_loads_no_adapters_says_so(tmp_path):
         pytest.raises(ProviderError, match="did not load the adapter"),
     ):
         Endpoint(server.url, "base").load_adapter(tmp_path)
+
+
+def test_a_budget_holds_over_processes_and_a_torn_ledger(tmp_path):
+    ledger = tmp_path / "alice" / "r001.jsonl"
+    with serving(lambda number, _: "500" if number == 1 else "ok") as server:
+        for _ in range(2):
+            endpoint(server.url, ledger=ledger, limits=Limits(requests=5)).complete(HELLO)
+        with ledger.open("ab") as file:
+            file.write(b'{"requests": 9')  # killed while it wrote
+        again = endpoint(server.url, ledger=ledger, limits=Limits(requests=5))
+        assert (again._before.requests, again._before.tokens) == (3, 36)
+        again.complete(HELLO)
+        again.complete(HELLO)
+        with pytest.raises(Spent, match=r"budget of 5 requests for m is used up \(.*r001.jsonl"):
+            again.complete(HELLO)
+    assert len(server.requests) == 5
+    assert len(ledger.read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_trouble_by_itself_spoils_no_episode_and_no_answer(tmp_path, fault, share):
+    class Said(Answer):
+        text: str
+
+    def script(number, _):
+        return fault if random.Random(number).random() < share else "ok"
+
+    def answer(body):
+        told = body["messages"][0]["content"]
+        return '{"text": "' + told + '"}' if told.startswith("say") else ANSWER
+
+    with serving(answer=answer) as server:
+        calm = play_through(endpoint(server.url), tmp_path / "calm", 4)
+    with serving(script, answer) as server:
+        asked = endpoint(server.url, read_timeout=0.2, retries=16, concurrency=4)
+        rough = play_through(asked, tmp_path / "rough", 4)
+        chat = ServedChat(asked)
+        said = Asker(chat, Said, tmp_path / "said.jsonl").ask([f"say {n}" for n in range(8)])
+    assert rough == calm
+    assert [found.text for found in said] == [f"say {n}" for n in range(8)]
+    assert asked.usage.requests == 24 + 8 + asked.usage.retries
+    assert asked.usage.retries > 0

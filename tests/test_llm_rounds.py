@@ -103,6 +103,7 @@ def test_a_round_with_a_model_in_every_role_then_with_bob_as_his_own_alice(
     assert "What you wrote" not in (project / "data/episodes/r001/prompt-00.md").read_text()
     again = command(project, "-m", "dvc", "repro")
     assert "Running stage" not in again.stdout
+    assert (project / ".work/alice/r001.jsonl").stat().st_size > 0  # what counts towards the caps
     found = run.stdout + run.stderr
     assert CANARY not in found
     for path in sorted(project.rglob("*")):

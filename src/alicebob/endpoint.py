@@ -18,7 +18,7 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from alicebob.errors import ProviderError, UsageError
+from alicebob.trace import append_line, read_lines
 from alicebob.work import content_hash
 
 __all__ = ["Completion", "Endpoint", "Limits", "Message", "Spent", "Usage"]
@@ -53,7 +54,7 @@ class _Passing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that may be used, over the life of an endpoint; None is no limit."""
+    """The most that may be used, over the life of an endpoint and its ledger; None is no limit."""
 
     requests: int | None = None
     tokens: int | None = None
@@ -69,6 +70,11 @@ class Usage:
     reply_tokens: int = 0
     retries: int = 0
     cost: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read and written."""
+        return self.prompt_tokens + self.reply_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,8 @@ class Endpoint:
     million tokens read and written. `connect_timeout` and `read_timeout` are seconds, the second
     for a whole answer. `retries` bounds the tries of one request beyond the first; when for
     `patience` seconds no request has succeeded while some failed, every further one fails at once.
+    `ledger` is a file in which use is written down as it happens: what stands there counts towards
+    `limits` too, so that they hold over processes that follow each other, and over a kill.
     """
 
     url: str
@@ -100,6 +108,7 @@ class Endpoint:
     prices: tuple[float, float] = (0.0, 0.0)
     limits: Limits = field(default_factory=Limits)
     concurrency: int = 16
+    ledger: Path | None = None
     usage: Usage = field(default_factory=Usage, init=False)
 
     def __post_init__(self) -> None:
@@ -114,6 +123,7 @@ class Endpoint:
                 f"The endpoint {self.url} needs a key; put it into the environment variable "
                 f"{self.key_env}."
             )
+        self._before = _sum(read_lines(self.ledger)) if self.ledger else Usage()
         self._lock = threading.Lock()
         self._jitter = random.Random()
         self._failing: float | None = None  # since when nothing has succeeded
@@ -180,17 +190,23 @@ class Endpoint:
         Spent when a budget is used up.
         """
         body = {"model": self.model, "messages": list(messages), **sampling}
-        for attempt in range(self.retries + 1):
-            self._enter(attempt)
-            begun = time.monotonic()
-            try:
-                found = self._ask(body)
-            except _Passing as trouble:
-                self._failed(trouble, attempt, begun)
-                self._pause(trouble, attempt)
-                continue
-            self._succeeded(found)
-            return found
+        sent = 0
+        found: Completion | None = None
+        try:
+            for attempt in range(self.retries + 1):
+                self._enter(attempt)
+                sent += 1
+                begun = time.monotonic()
+                try:
+                    found = self._ask(body)
+                except _Passing as trouble:
+                    self._failed(trouble, attempt, begun)
+                    self._pause(trouble, attempt)
+                    continue
+                self._succeeded(found)
+                return found
+        finally:
+            self._note(sent, found)
         raise AssertionError  # _failed raises at the last attempt
 
     def _enter(self, attempt: int) -> None:
@@ -198,20 +214,20 @@ class Endpoint:
         with self._lock:
             if self._stopped is not None:
                 raise self._stopped
-            used, most = self.usage, self.limits
-            tokens = used.prompt_tokens + used.reply_tokens
-            for name, amount, limit in (
-                ("requests", used.requests, most.requests),
-                ("tokens", tokens, most.tokens),
-                ("cost", used.cost, most.cost),
+            now, before, most = self.usage, self._before, self.limits
+            for name, limit in (
+                ("requests", most.requests),
+                ("tokens", most.tokens),
+                ("cost", most.cost),
             ):
-                if limit is not None and amount >= limit:
+                if limit is not None and getattr(now, name) + getattr(before, name) >= limit:
+                    where = f" ({self.ledger} says for what)" if self.ledger else ""
                     raise Spent(
-                        f"The budget of {limit:g} {name} for {self.model} is used up; what was "
-                        "finished is kept. Raise the limit and run again to go on."
+                        f"The budget of {limit:g} {name} for {self.model} is used up{where}; what "
+                        "was finished is kept. Raise the limit and run again to go on."
                     )
-            used.requests += 1
-            used.retries += attempt > 0
+            now.requests += 1
+            now.retries += attempt > 0
 
     def _client(self) -> Any:
         """Return this thread's client."""
@@ -286,9 +302,23 @@ class Endpoint:
             self._failing, self._good = None, time.monotonic()
             self.usage.prompt_tokens += found.prompt_tokens
             self.usage.reply_tokens += found.reply_tokens
-            read, written = self.prices
-            cost = found.prompt_tokens * read + found.reply_tokens * written
-            self.usage.cost += cost / 1e6
+            self.usage.cost += self._cost(found)
+
+    def _cost(self, found: Completion) -> float:
+        read, written = self.prices
+        return (found.prompt_tokens * read + found.reply_tokens * written) / 1e6
+
+    def _note(self, sent: int, found: Completion | None) -> None:
+        """Write down in the ledger what one question took."""
+        if self.ledger is None or not sent:
+            return
+        line: dict[str, Any] = {"model": self.model, "requests": sent}
+        if found is not None:
+            line |= {"prompt_tokens": found.prompt_tokens, "reply_tokens": found.reply_tokens}
+            line["cost"] = self._cost(found)
+        with self._lock:
+            self.ledger.parent.mkdir(parents=True, exist_ok=True)
+            append_line(self.ledger, line)
 
     def _failed(self, trouble: _Passing, attempt: int, begun: float) -> None:
         """Note a failure; raise when the tries or the patience are at an end."""
@@ -328,6 +358,15 @@ class Endpoint:
         hidden = text.replace(self._key, "***") if self._key else text
         clean = "".join(c if c.isprintable() else " " for c in hidden)
         return " ".join(clean.split())[:QUOTED]
+
+
+def _sum(lines: Iterable[Mapping[str, Any]]) -> Usage:
+    """Return the use that the lines of a ledger tell of."""
+    used = Usage()
+    for line in lines:
+        for name in ("requests", "prompt_tokens", "reply_tokens", "cost"):
+            setattr(used, name, getattr(used, name) + line.get(name, 0))
+    return used
 
 
 def _start(raw: bytes) -> str:

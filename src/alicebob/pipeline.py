@@ -24,7 +24,7 @@ from alicebob.policies import Policy, Task
 from alicebob.rollout import play_all, seeds, totals
 from alicebob.rounds import Context
 from alicebob.trace import Episode, Skill
-from alicebob.work import write_text
+from alicebob.work import WORK, write_text
 
 if TYPE_CHECKING:
     from alicebob.alice.roles import Role
@@ -299,8 +299,8 @@ def _role(context: Context) -> Role:
     """Return the model that plays Alice."""
     from alicebob.alice.roles import Role
 
-    params = context.params
-    return Role.of(params.alice, params.bob.model, context.inherited("bob"))
+    params, ledger = context.params, WORK / "alice" / f"{context.round}.jsonl"
+    return Role.of(params.alice, params.bob.model, context.inherited("bob"), ledger)
 
 
 def train(context: Context) -> None:

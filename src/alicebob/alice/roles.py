@@ -31,7 +31,7 @@ __all__ = ["Role", "Watched"]
 
 SERVED = "served:"
 URL, KEY = "ALICEBOB_ALICE_URL", "ALICEBOB_ALICE_KEY"
-CAPS = "ALICEBOB_ALICE_MAX_"  # and REQUESTS, TOKENS or COST: of one stage
+CAPS = "ALICEBOB_ALICE_MAX_"  # and REQUESTS, TOKENS or COST: of a round
 PRICES = "ALICEBOB_ALICE_PRICES"  # of a million tokens read and written, "0.15 0.60"
 CONCURRENCY = "ALICEBOB_ALICE_CONCURRENCY"
 SPOKEN = 256  # tokens of a reply in play, at most
@@ -41,7 +41,8 @@ SPOKEN = 256  # tokens of a reply in play, at most
 class Role:
     """The model that plays Alice; `adapter` is a folder or "" for none. It can be pickled.
 
-    `name` is a directory or id, or "served:NAME".
+    `name` is a directory or id, or "served:NAME"; `ledger` a file of what a served one has used,
+    which counts towards its caps.
     """
 
     name: str
@@ -52,9 +53,10 @@ class Role:
     max_new_tokens: int
     temperature: float
     top_p: float
+    ledger: Path | None = None
 
     @classmethod
-    def of(cls, alice: Any, bob_model: str, adapter: Path) -> Role:
+    def of(cls, alice: Any, bob_model: str, adapter: Path, ledger: Path) -> Role:
         """Return the role that the parameters ask for.
 
         `adapter` is that of the round before, used where they want it.
@@ -68,6 +70,7 @@ class Role:
             alice.max_new_tokens,
             alice.temperature,
             alice.top_p,
+            ledger,
         )
 
     @property
@@ -94,6 +97,7 @@ class Role:
             prices=(_amount(prices[0]), _amount(prices[1])),
             limits=Limits(_whole(limits[0]), _whole(limits[1]), limits[2]),
             concurrency=_whole(_number(CONCURRENCY)) or 16,
+            ledger=self.ledger,
         )
 
     def chat(self) -> Chat:

@@ -19,7 +19,7 @@ __all__ = ["Conversation", "opening", "parse_reply", "window_start", "write_repl
 
 REMEMBERED = 10_000  # replies: few differ, and many turns share them
 PREAMBLES = ("brief", "full")
-_MARKS = ("qzxuserone", "qzxbobone", "qzxusertwo", "qzxbobtwo")
+_MARKS = ("qzxuserone", "qzxbobone", "qzxusertwo", "qzxbobtwo", "qzxuserthree")
 _THOUGHT = re.compile(r"Thought:[ \t]*(.*?)\s*(?=\bAction:|\Z)", re.DOTALL)
 
 
@@ -152,17 +152,22 @@ class Conversation:
         return opening(instruction, self.actions)
 
     def _frame(self) -> tuple[str, str, str]:
-        """Return the template's text before the first content, before a reply and after it."""
+        """Return the template's text before the first content, before a reply and after it.
+
+        As it is when another turn follows: a template may treat the very last reply otherwise, as
+        Qwen3's does, which puts an empty thought block before it.
+        """
         if not self.tokenizer.chat_template:
             raise UsageError("bob.model has no chat template; choose an instruction-tuned model.")
-        roles = ("user", "assistant", "user", "assistant")
+        roles = ("user", "assistant", "user", "assistant", "user")
         messages = [{"role": r, "content": c} for r, c in zip(roles, _MARKS, strict=True)]
         text = self.tokenizer.apply_chat_template(messages, tokenize=False)
         prompt = self.tokenizer.apply_chat_template(
             messages[:1], tokenize=False, add_generation_prompt=True
         )
         found = re.fullmatch(f"(.*){'(.*)'.join(_MARKS)}.*", text, re.DOTALL)
-        if not found or found.group(2) != found.group(4) or not prompt.endswith(found.group(2)):
+        alike = found and found.group(2, 3) == found.group(4, 5)
+        if not found or not alike or not prompt.endswith(found.group(2)):
             raise UsageError(
                 "The chat template of bob.model rewrites earlier turns, so prompts cannot grow "
                 "turn by turn. Give the tokenizer a template that renders every turn alike."
