@@ -29,7 +29,7 @@ def launch(words: Sequence[str]) -> int:
     except subprocess.CalledProcessError as error:
         return error.returncode if error.returncode > 0 else 1
     except ChildFailedError as error:  # of several processes, the one that failed first
-        return max(1, error.get_first_failure()[1].exitcode)
+        return max(1, int(error.get_first_failure()[1].exitcode))
     return 0
 
 
