@@ -1,0 +1,5 @@
+"""WebShop: see `alicebob.envs.webshop.shop` for the environment."""
+
+from alicebob.envs.webshop.shop import WebShop
+
+__all__ = ["WebShop"]

@@ -1,0 +1,238 @@
+"""Search: BM25 as Lucene ranks it, with the text analysis that the original's index was made with.
+
+k1 = 0.9, b = 0.4, document lengths rounded to a byte, ties by position: Anserini's defaults, which
+the original uses. The analysis is that of Lucene's English: words by Unicode's rules, possessives
+cut, 33 stop words, Porter's stemmer. Postings are flat arrays, which map from a file as they are.
+Invariant: the same texts give the same ranks in any process. Does not: know what a product is.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Index", "terms"]
+
+K1, B = 0.9, 0.4
+_SMALL = (
+    "a an and are as at be but by for if in into is it no not of on or such that the their then "
+    "there these they this to was will with"
+)
+STOP = frozenset(_SMALL.split())
+_LETTER, _DIGIT = r"[^\W\d_]", r"\d"
+_INSIDE = rf"(?<={_LETTER})['’.:·](?={_LETTER})|(?<={_DIGIT})['’.,;](?={_DIGIT})"
+_SINGLE = "\u3040-\u309f\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff"
+_EMOJI = "\U0001f000-\U0001faff\u2600-\u27bf"
+_TOKEN = re.compile(rf"[{_SINGLE}{_EMOJI}]|(?:(?![{_SINGLE}])\w[\u0300-\u036f]*|{_INSIDE})+")
+_POSSESSIVE = re.compile(r"['’＇][sS]$")
+LONGEST = 255  # characters of a word; longer ones are cut into pieces
+
+
+def terms(text: str) -> list[str]:
+    """Return the terms of a text, in order: what is indexed and what is searched for."""
+    found = []
+    for word in _TOKEN.findall(text):
+        for start in range(0, len(word), LONGEST):
+            term = _term(word[start : start + LONGEST])
+            if term:
+                found.append(term)
+    return found
+
+
+@functools.lru_cache(1 << 17)
+def _term(word: str) -> str:
+    """Return the term of a word, "" for a stop word."""
+    word = _POSSESSIVE.sub("", word).lower()
+    if word in STOP:
+        return ""
+    return word if len(word) < 3 else _stemmer().stem(word, to_lowercase=False)
+
+
+@functools.cache
+def _stemmer() -> Any:
+    from nltk.stem.porter import PorterStemmer
+
+    # The variant with the changes that Porter himself made later, as Lucene's.
+    return PorterStemmer(mode=PorterStemmer.MARTIN_EXTENSIONS)
+
+
+class Index:
+    """Postings of a collection: for each term the documents that hold it, and how often.
+
+    `docs` (int32) and `counts` (uint8) lie term after term; those of term t are from `starts[t]`
+    (int64) to `starts[t + 1]`. `lengths` (uint8) are the documents' lengths in Lucene's byte.
+    """
+
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        starts: NDArray[np.int64],
+        docs: NDArray[np.int32],
+        counts: NDArray[np.uint8],
+        lengths: NDArray[np.uint8],
+        tokens: int,
+    ) -> None:
+        self.vocabulary = {term: number for number, term in enumerate(vocabulary)}
+        self.starts, self.docs, self.counts = starts, docs, counts
+        self.lengths, self.tokens = lengths, tokens
+        size = len(lengths)
+        average = np.float32(tokens / max(1, size))
+        spread = np.float32(1 - B) + np.float32(B) * _DECODED / max(average, np.float32(1e-9))
+        self._norms = (np.float32(1) / (np.float32(K1) * spread)).astype(np.float32)
+        self._sums: NDArray[np.float64] = np.zeros(size)
+        self._touched: NDArray[np.int32] = np.empty(size, np.int32)
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Index:
+        """Build the index of texts, which are read once, in order."""
+        numbers: dict[str, int] = {}
+        found_terms, found_docs, counts = array("i"), array("i"), array("B")
+        lengths = array("B")
+        total = 0
+        for doc, text in enumerate(texts):
+            words = terms(text)
+            total += len(words)
+            lengths.append(_encoded(len(words)))
+            for term, count in Counter(words).items():
+                found_terms.append(numbers.setdefault(term, len(numbers)))
+                found_docs.append(doc)
+                counts.append(min(count, 255))
+        ids = np.frombuffer(found_terms, np.int32) if found_terms else np.zeros(0, np.int32)
+        order = np.argsort(ids, kind="stable")
+        starts = np.zeros(len(numbers) + 1, np.int64)
+        np.cumsum(np.bincount(ids, minlength=len(numbers)), out=starts[1:])
+        docs = np.frombuffer(found_docs, np.int32)[order] if found_docs else ids
+        many = np.frombuffer(counts, np.uint8)[order] if counts else np.zeros(0, np.uint8)
+        sizes = np.frombuffer(lengths, np.uint8) if lengths else np.zeros(0, np.uint8)
+        return cls(list(numbers), starts, docs, many, sizes.copy(), total)
+
+    def save(self, folder: Path) -> None:
+        """Write the index into a folder, which `load` maps."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("starts", "docs", "counts", "lengths"):
+            np.save(folder / f"{name}.npy", getattr(self, name))
+        text = "\n".join([str(self.tokens), *self.vocabulary])
+        (folder / "vocabulary.txt").write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Index:
+        """Map an index that was saved."""
+        tokens, *vocabulary = (folder / "vocabulary.txt").read_text("utf-8").split("\n")
+        starts, docs, counts, lengths = (
+            np.load(folder / f"{name}.npy", mmap_mode="r")
+            for name in ("starts", "docs", "counts", "lengths")
+        )
+        return cls(vocabulary, starts, docs, counts, lengths, int(tokens))
+
+    def search(self, query: str, most: int) -> list[int]:
+        """Return the numbers of the best documents, at most `most`, best first."""
+        asked = Counter(
+            number for t in terms(query) if (number := self.vocabulary.get(t)) is not None
+        )
+        if not asked or not len(self.lengths):
+            return []
+        numbers = np.array(sorted(asked), np.int64)
+        begins, ends = self.starts[numbers], self.starts[numbers + 1]
+        held = (ends - begins).astype(np.float64)
+        idf = np.log1p((len(self.lengths) - held + 0.5) / (held + 0.5)).astype(np.float32)
+        weights = idf * np.array([asked[int(n)] for n in numbers], np.float32)
+        best = np.empty(min(most, len(self.lengths)), np.int32)
+        found = _best(
+            self.docs,
+            self.counts,
+            np.asarray(begins),
+            np.asarray(ends),
+            weights,
+            self.lengths,
+            self._norms,
+            self._sums,
+            self._touched,
+            best,
+        )
+        return [int(doc) for doc in best[:found]]
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _best(
+    docs: Any,
+    counts: Any,
+    begins: Any,
+    ends: Any,
+    weights: Any,
+    lengths: Any,
+    norms: Any,
+    sums: Any,
+    touched: Any,
+    best: Any,
+) -> int:
+    """Sum the terms' weights of each document, put the best into `best`, return how many."""
+    seen = 0
+    for t in range(len(begins)):
+        weight = weights[t]
+        for p in range(begins[t], ends[t]):
+            doc = docs[p]
+            if sums[doc] == 0.0:
+                touched[seen] = doc
+                seen += 1
+            norm = norms[lengths[doc]]
+            sums[doc] += np.float64(
+                weight - weight / (np.float32(1) + np.float32(counts[p]) * norm)
+            )
+    scores = np.empty(len(best), np.float32)
+    found = 0
+    for i in range(seen):
+        doc = touched[i]
+        score = np.float32(sums[doc])
+        sums[doc] = 0.0
+        if found == len(best) and (
+            score < scores[found - 1] or (score == scores[found - 1] and doc > best[found - 1])
+        ):
+            continue
+        at = found if found < len(best) else found - 1
+        while at > 0 and (
+            score > scores[at - 1] or (score == scores[at - 1] and doc < best[at - 1])
+        ):
+            if at < len(best):
+                scores[at], best[at] = scores[at - 1], best[at - 1]
+            at -= 1
+        scores[at], best[at] = score, doc
+        found = min(found + 1, len(best))
+    return found
+
+
+def _encoded(length: int) -> int:
+    """Return Lucene's byte for a length: exact to 39, then with four significant bits."""
+    free = 40 - 16  # lengths that keep their own byte (SmallFloat.intToByte4)
+    return length if length < free else free + _bits(length - free)
+
+
+def _bits(number: int) -> int:
+    """Return a number in four bits and a shift, as SmallFloat.longToInt4 has it."""
+    bits = number.bit_length()
+    if bits < 4:
+        return number
+    shift = bits - 4
+    return ((number >> shift) & 7) | ((shift + 1) << 3)
+
+
+def _whole(code: int) -> int:
+    """Return the number of such bits (SmallFloat.int4ToLong)."""
+    bits, shift = code & 7, (code >> 3) - 1
+    return bits if shift < 0 else (bits | 8) << shift
+
+
+def _decoded(byte: int) -> int:
+    free = 40 - 16
+    return byte if byte < free else free + _whole(byte - free)
+
+
+_DECODED = np.array([_decoded(byte) for byte in range(256)], np.float32)
