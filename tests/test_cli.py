@@ -7,8 +7,10 @@ def run(*words, **kwargs):
     return CliRunner().invoke(main, words, **kwargs)
 
 
-def test_the_list_names_crafter():
-    assert run("env", "list").stdout == "crafter\talicebob.envs.crafter:Crafter\n"
+def test_the_list_names_the_environments():
+    assert run("env", "list").stdout == (
+        "crafter\talicebob.envs.crafter:Crafter\nwebshop\talicebob.envs.webshop:WebShop\n"
+    )
 
 
 def test_check_plays_twice_and_compares():
@@ -40,7 +42,7 @@ def test_play_takes_typed_actions_until_an_empty_line():
     result = run("env", "play", "crafter", input="noop\nMove West\n\n")
     assert result.exit_code == 0
     assert "You took action move_west." in result.stdout
-    assert result.stdout.endswith("Reward: 0.0\n")
+    assert result.stdout.endswith("Reward: 0.00\n")
 
 
 def test_a_wrong_name_is_one_sentence_and_exit_code_2():

@@ -100,16 +100,20 @@ def play(spec: str, settings: tuple[str, ...], seed: int) -> None:
 
     world = make(spec, **_settings(settings))
     text, info = world.reset(seed=seed)
-    click.echo(f"Actions: {', '.join(info.get('admissible_actions') or ['free text'])}", err=True)
+    told: list[str] = []
     total, over = 0.0, False
     while not over:
         click.echo(f"\n{text}\n")
+        actions = info.get("admissible_actions") or ["free text"]
+        if actions != told:
+            click.echo(f"Actions: {', '.join(actions)}", err=True)
+        told = actions
         action = click.prompt(">", default="", show_default=False, prompt_suffix=" ", err=True)
         if not action:
             break
-        text, reward, terminated, truncated, _ = world.step(action)
+        text, reward, terminated, truncated, info = world.step(action)
         total, over = total + reward, terminated or truncated
-    click.echo(f"{text}\n\nReward: {total:.1f}" if over else f"Reward: {total:.1f}")
+    click.echo(f"{text}\n\nReward: {total:.2f}" if over else f"Reward: {total:.2f}")
 
 
 @env.command()
@@ -125,6 +129,38 @@ def suite(spec: str, settings: tuple[str, ...]) -> None:
     for trial in world.suite():
         granted = json.dumps(dict(trial.options))
         click.echo(f"{trial.name}\t{trial.instruction}\t{trial.max_turns} turns\t{granted}")
+
+
+@main.group()
+def webshop() -> None:
+    """The data of WebShop."""
+
+
+@webshop.command()
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    required=True,
+    help="The folder with the original's files, under their own names.",
+)
+def prepare(source: Path) -> None:
+    """Read the original's files once, so that they open at once later; say what there is."""
+    from alicebob.envs.webshop.catalogue import KINDS, Files
+
+    found = Files(source)
+    click.echo(f"files\t{', '.join(found.facts['files'].values())}")
+    click.echo(f"products\t{len(found):,} ({found.facts['passed_over']} passed over)")
+    for kind in KINDS:
+        goals = found.goals(kind, None)
+        products = found.facts[f"with_{kind}_goals"]
+        click.echo(f"{kind} goals\t{len(goals):,} over {products:,} products")
+    click.echo(
+        "The product texts were scraped from a shop and come with no licence: use them, but pass "
+        f"on neither them nor what is made of them.\nPlay: alicebob env play webshop "
+        f"catalogue={source}",
+        err=True,
+    )
 
 
 @main.command()

@@ -34,6 +34,8 @@ _SINGLE = "\u3040-\u309f\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff"
 _EMOJI = "\U0001f000-\U0001faff\u2600-\u27bf"
 _TOKEN = re.compile(rf"[{_SINGLE}{_EMOJI}]|(?:(?![{_SINGLE}])\w[\u0300-\u036f]*|{_INSIDE})+")
 _POSSESSIVE = re.compile(r"['’＇][sS]$")
+LONG = 4096  # documents of a term from which it is worth asking whether they can matter
+LOOKUP = 64  # what it costs to look up a document in a list, in documents read in order
 LONGEST = 255  # characters of a word; longer ones are cut into pieces
 
 
@@ -88,6 +90,10 @@ class Index:
         average = np.float32(tokens / max(1, size))
         spread = np.float32(1 - B) + np.float32(B) * _DECODED / max(average, np.float32(1e-9))
         self._norms = (np.float32(1) / (np.float32(K1) * spread)).astype(np.float32)
+        held = self.starts[1:] > self.starts[:-1]
+        self._most = np.zeros(len(vocabulary), np.float32)  # times a term is in one document
+        self._most[held] = np.maximum.reduceat(counts, starts[:-1][held]) if len(counts) else 0
+        self._steepest = self._norms[int(lengths.min())] if size else np.float32(0)
         self._sums: NDArray[np.float64] = np.zeros(size)
         self._touched: NDArray[np.int32] = np.empty(size, np.int32)
 
@@ -140,11 +146,12 @@ class Index:
         )
         if not asked or not len(self.lengths):
             return []
-        numbers = np.array(sorted(asked), np.int64)
+        numbers = np.array(sorted(asked, key=self._held), np.int64)  # the rarest first
         begins, ends = self.starts[numbers], self.starts[numbers + 1]
         held = (ends - begins).astype(np.float64)
         idf = np.log1p((len(self.lengths) - held + 0.5) / (held + 0.5)).astype(np.float32)
         weights = idf * np.array([asked[int(n)] for n in numbers], np.float32)
+        bounds = weights - weights / (np.float32(1) + self._most[numbers] * self._steepest)
         best = np.empty(min(most, len(self.lengths)), np.int32)
         found = _best(
             self.docs,
@@ -152,6 +159,7 @@ class Index:
             np.asarray(begins),
             np.asarray(ends),
             weights,
+            bounds,
             self.lengths,
             self._norms,
             self._sums,
@@ -159,6 +167,10 @@ class Index:
             best,
         )
         return [int(doc) for doc in best[:found]]
+
+    def _held(self, number: int) -> tuple[int, int]:
+        """Return how many documents hold a term, and its number."""
+        return int(self.starts[number + 1] - self.starts[number]), number
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -168,31 +180,81 @@ def _best(
     begins: Any,
     ends: Any,
     weights: Any,
+    bounds: Any,
     lengths: Any,
     norms: Any,
     sums: Any,
     touched: Any,
     best: Any,
 ) -> int:
-    """Sum the terms' weights of each document, put the best into `best`, return how many."""
-    seen = 0
-    for t in range(len(begins)):
-        weight = weights[t]
-        for p in range(begins[t], ends[t]):
+    """Put the documents with the largest sums into `best`, and return how many there are.
+
+    Terms come rarest first. What is left can add at most its `bounds`: once that is less than the
+    smallest of the best sums so far, no new document can get in, and only those that still may
+    are added to: looked up in a long list where they are few, else met while it is read.
+    """
+    seen, term = 0, 0
+    least = 0.0
+    while term < len(begins):
+        rest = bounds[term:].sum()
+        if ends[term] - begins[term] > LONG and seen >= len(best):
+            scores, _ = _top(sums, touched, seen, best)
+            least = np.float64(scores[len(best) - 1])
+            if least > rest * 1.0001:
+                break
+        for p in range(begins[term], ends[term]):
             doc = docs[p]
             if sums[doc] == 0.0:
                 touched[seen] = doc
                 seen += 1
-            norm = norms[lengths[doc]]
-            sums[doc] += np.float64(
-                weight - weight / (np.float32(1) + np.float32(counts[p]) * norm)
-            )
+            sums[doc] += _part(weights[term], counts[p], norms[lengths[doc]])
+        term += 1
+    if term < len(begins):
+        rest = bounds[term:].sum() * 1.0001
+        kept = 0
+        for i in range(seen):
+            doc = touched[i]
+            if sums[doc] + rest < least:
+                sums[doc] = 0.0
+                continue
+            touched[kept] = doc
+            kept += 1
+        seen = kept
+        for t in range(term, len(begins)):
+            if seen * LOOKUP > ends[t] - begins[t]:
+                for p in range(begins[t], ends[t]):
+                    if sums[docs[p]] != 0.0:
+                        part = _part(weights[t], counts[p], norms[lengths[docs[p]]])
+                        sums[docs[p]] += part
+                continue
+            for i in range(seen):
+                doc = touched[i]
+                p = begins[t] + np.searchsorted(docs[begins[t] : ends[t]], doc)
+                if p < ends[t] and docs[p] == doc:
+                    sums[doc] += _part(weights[t], counts[p], norms[lengths[doc]])
+    _, found = _top(sums, touched, seen, best)
+    for i in range(seen):
+        sums[touched[i]] = 0.0
+    return int(found)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _part(weight: Any, count: Any, norm: Any) -> float:
+    """Return what a term that occurs `count` times adds to a document's sum."""
+    return np.float64(weight - weight / (np.float32(1) + np.float32(count) * norm))
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _top(sums: Any, touched: Any, seen: int, best: Any) -> tuple[Any, int]:
+    """Put the documents with the largest sums into `best`; return these, and how many they are.
+
+    Of equal ones the lower number comes first.
+    """
     scores = np.empty(len(best), np.float32)
     found = 0
     for i in range(seen):
         doc = touched[i]
         score = np.float32(sums[doc])
-        sums[doc] = 0.0
         if found == len(best) and (
             score < scores[found - 1] or (score == scores[found - 1] and doc > best[found - 1])
         ):
@@ -206,7 +268,7 @@ def _best(
             at -= 1
         scores[at], best[at] = score, doc
         found = min(found + 1, len(best))
-    return found
+    return scores, found
 
 
 def _encoded(length: int) -> int:
