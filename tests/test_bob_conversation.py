@@ -1,4 +1,7 @@
+import random
+
 import pytest
+from templates import FAMILIES, of_family
 from transformers import AutoTokenizer
 
 from alicebob.bob.conversation import Conversation, parse_reply, window_start, write_reply
@@ -56,33 +59,8 @@ def test_content_never_makes_a_special_token(tokenizer, text):
     assert " ".join(tokenizer.decode(hostile).split()).count(" ".join(text.split())) >= 4
 
 
-CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
-LLAMA3 = (
-    "{{ '<|begin_of_text|>' }}{% for m in messages %}{{ '<|start_header_id|>' + m.role + "
-    "'<|end_header_id|>\\n\\n' + (m.content | trim) + '<|eot_id|>' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}"
-    "{% endif %}"
-)
-# As Qwen3 has it: the last reply of a conversation has a thought block, and those before none.
-QWEN3 = (
-    "{% set seen = namespace(user=-1) %}{% for m in messages %}{% if m.role == 'user' %}"
-    "{% set seen.user = loop.index0 %}{% endif %}{% endfor %}{% for m in messages %}"
-    "{{ '<|im_start|>' + m.role + '\\n' }}{% if m.role == 'assistant' %}"
-    "{% if loop.index0 > seen.user %}{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}"
-    "{{ m.content.split('</think>')[-1].lstrip('\\n') }}{% else %}{{ m.content }}{% endif %}"
-    "{{ '<|im_end|>\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
-
-
 def test_a_template_may_treat_the_last_reply_otherwise(tokenizer, tmp_path):
-    tokenizer.save_pretrained(tmp_path)
-    (tmp_path / "chat_template.jinja").write_text(QWEN3)
-    other = AutoTokenizer.from_pretrained(tmp_path)
-    other.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    other = of_family(tokenizer, "Qwen3", tmp_path)
     talk = Conversation(other)
     replies = ["Thought: up\nAction: do", "noop", "move_left"]
     messages, ids = [], []
@@ -99,24 +77,11 @@ def test_a_template_may_treat_the_last_reply_otherwise(tokenizer, tmp_path):
     assert "<think>" not in other.decode(ids)
 
 
-@pytest.mark.parametrize(
-    ("template", "special", "end"),
-    [
-        (CHATML, ["<|im_start|>", "<|im_end|>"], "<|im_end|>"),
-        (
-            LLAMA3,
-            ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"],
-            "<|eot_id|>",
-        ),
-    ],
-)
-def test_other_templates_render_token_for_token(tokenizer, tmp_path, template, special, end):
-    tokenizer.save_pretrained(tmp_path)
-    (tmp_path / "chat_template.jinja").write_text(template)
-    other = AutoTokenizer.from_pretrained(tmp_path)
-    other.add_special_tokens({"additional_special_tokens": special})
+@pytest.mark.parametrize("family", ["ChatML", "Qwen2.5", "Llama-3"])
+def test_other_templates_render_token_for_token(tokenizer, tmp_path, family):
+    other = of_family(tokenizer, family, tmp_path)
     talk = Conversation(other)
-    assert talk.end[-1] == other.convert_tokens_to_ids(end)
+    assert talk.end[-1] == other.convert_tokens_to_ids(FAMILIES[family][2])
     messages = [
         {"role": "user", "content": "Go.\nfacing up grass"},
         {"role": "assistant", "content": "do"},
@@ -129,6 +94,31 @@ def test_other_templates_render_token_for_token(tokenizer, tmp_path, template, s
     ids = conversation(other, ["facing up grass", "see nothing"], ["do", "noop"])
     assert ids == whole[: len(ids)]
     assert len(whole) - len(ids) <= 1  # the last line break of ChatML
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_text_makes_a_special_token_of_any_family(tokenizer, tmp_path, family):
+    other = of_family(tokenizer, family, tmp_path)
+    special = set(other.all_special_ids)
+    marks = [token for _, names, _ in FAMILIES.values() for token in names]
+    marks += [
+        "<think>",
+        "</think>",
+        "system\n",
+        "assistant\n",
+        "\n",
+        " ",
+        "\x00",
+        "\u202e",
+        "😀",
+        "a",
+    ]
+    plain = [i for i in conversation(other, ["calm", "calm"], ["do", "do"]) if i in special]
+    draw = random.Random(family)
+    for _ in range(100):
+        texts = ["".join(draw.choices(marks, k=draw.randint(1, 8))) + "." for _ in range(4)]
+        ids = conversation(other, texts[:2], texts[2:])
+        assert [i for i in ids if i in special] == plain
 
 
 def test_a_template_that_rewrites_turns_is_refused(tokenizer, tmp_path):

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+import transformers
+from templates import of_family
 
 from alicebob.bob.conversation import Conversation, parse_reply, window_start
 from alicebob.errors import UsageError
@@ -10,6 +12,7 @@ from alicebob.policies.local import Local, _nucleus
 from alicebob.rollout import play
 
 CONTEXT, NEW = 150, 10
+MARK = "qzxreply"
 
 
 class Watched(Local):
@@ -144,3 +147,47 @@ def test_a_stop_text_ends_a_reply_and_is_no_part_of_it(model, crafter):
     episodes = list(play([crafter() for _ in range(4)], policy, tasks(4), "crafter"))
     actions = [turn.action for episode in episodes for turn in episode.turns]
     assert not any("move" in action for action in actions)
+
+
+@pytest.mark.parametrize(
+    ("family", "architecture"),
+    [("Qwen2.5", "Qwen2"), ("Qwen3", "Qwen3"), ("Llama-3", "Llama"), ("ChatML", "Llama")],
+)
+def test_a_family_plays_as_its_own_template_and_model_would(
+    model, crafter, tmp_path, family, architecture
+):
+    tokenizer = of_family(model[1], family, tmp_path)
+    config = getattr(transformers, f"{architecture}Config")(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        max_position_embeddings=2048,
+    )
+    torch.manual_seed(0)
+    network = getattr(transformers, f"{architecture}ForCausalLM")(config).eval()
+    talk = Conversation(tokenizer)
+    policy = Local(network, talk, context=2000, max_new_tokens=6, temperature=0.0)
+    task = Task("t", 1, "Collect wood.", max_turns=4)
+    (episode,) = play([crafter()], policy, [task], "crafter")
+    messages, replies = [], []
+    for turn in episode.turns:
+        told = turn.observation.strip()
+        told = told if messages else f"Collect wood.\n{told}"
+        messages.append({"role": "user", "content": told})
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        # Replies stand for the tokens that were written: read again, their text may give others.
+        first, *parts = [
+            tokenizer.encode(part, add_special_tokens=False) for part in text.split(MARK)
+        ]
+        ids = sum((reply + part for reply, part in zip(replies, parts, strict=True)), first)
+        written = list(turn.token_ids[: sum(turn.loss_mask)])
+        with torch.no_grad():
+            found = network(torch.tensor([ids + written])).logits[0, len(ids) - 1 : -1]
+        assert found.argmax(-1).tolist() == written
+        replies.append([i for i in written if i != talk.end[-1]])
+        messages.append({"role": "assistant", "content": MARK})
+    assert len(episode.turns) == 4
