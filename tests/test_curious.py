@@ -9,8 +9,11 @@ from alicebob.alice.explorer import explore
 from alicebob.alice.knowledge import Change, Knowledge
 from alicebob.alice.labeller import label
 from alicebob.alice.validity import check
-from alicebob.errors import AliceBobError, DamagedData
+from alicebob.envs import make
+from alicebob.errors import AliceBobError, DamagedData, UsageError
 from alicebob.policies import Task
+from alicebob.policies.curious import Curious
+from alicebob.rollout import play
 
 SETTINGS = {"observation": "compact"}
 TASKS = [Task(f"e{n}", n, max_turns=100) for n in range(6)]
@@ -113,3 +116,9 @@ def test_merging_is_adding_up():
     assert not table.hopeless({"wood": 2}, "grass")
     again = Knowledge.from_json(json.loads(json.dumps(left.to_json())))
     assert again == left
+
+
+def test_a_world_without_a_grid_is_refused_in_one_sentence():
+    env = make("webshop", catalogue="generated:5")
+    with pytest.raises(UsageError, match="worlds seen as a grid"):
+        next(play([env], Curious(), [Task("e", 0)], "webshop"))

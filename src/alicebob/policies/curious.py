@@ -21,6 +21,7 @@ from alicebob.alice.knowledge import Affordance, Knowledge
 from alicebob.alice.planner import USE, Step
 from alicebob.alice.senses import Senses
 from alicebob.alice.worldmap import FAR, STEPS
+from alicebob.errors import UsageError
 from alicebob.policies import Live, Reply
 from alicebob.trace import ASLEEP
 
@@ -48,8 +49,16 @@ class Curious:
         self.wishes = dict(sorted((wishes or {}).items()))
 
     def start(self, wave: Sequence[Live]) -> None:
-        """Begin each episode with what was known before the wave."""
+        """Begin each episode with what was known before the wave.
+
+        Raises UsageError where the environment does not show the grid that she sees with.
+        """
         for live in wave:
+            if "view" not in live.info:
+                raise UsageError(
+                    "The embedded Alice explores worlds seen as a grid, and env.spec names one that "
+                    "shows none; let a language model explore it (alice.explorer: model)."
+                )
             live.memory = _Mind(self.knowledge, self.wishes, live)
 
     def act(self, lives: Sequence[Live]) -> list[Reply]:
