@@ -56,8 +56,8 @@ class Curious:
         for live in wave:
             if "view" not in live.info:
                 raise UsageError(
-                    "The embedded Alice explores worlds seen as a grid, and env.spec names one that "
-                    "shows none; let a language model explore it (alice.explorer: model)."
+                    "The embedded Alice explores worlds seen as a grid, and env.spec names one "
+                    "that shows none; let a language model explore it (alice.explorer: model)."
                 )
             live.memory = _Mind(self.knowledge, self.wishes, live)
 
