@@ -20,7 +20,7 @@ from alicebob.envs.webshop.goals import SPLITS, split_of
 from alicebob.envs.webshop.product import NO_LIMIT, Product
 from alicebob.envs.webshop.reward import CONTENT_WORDS, score
 from alicebob.envs.webshop.search import LONG, Index, terms
-from alicebob.errors import DamagedData, UnknownName, UsageError
+from alicebob.errors import AliceBobError, DamagedData, UnknownName, UsageError
 
 ROOT = Path(__file__).parent.parent
 REAL = ROOT.parent / "shared" / "webshop"
@@ -229,6 +229,9 @@ def test_without_a_goal_the_page_shows_the_persona_and_no_instruction(shop):
     assert (reward, terminated, info["success"]) == (0.0, True, False)
 
 
+WRONG = ({"attributes": "warm"}, {"options": "red"}, {"options": 3}, {"price_upper": "9"})
+
+
 def test_a_goal_written_for_what_was_bought_is_fully_met_by_buying_it_again(shop):
     product = shop.catalogue[5]
     options = {name: values[0] for name, values in product.options.items()}
@@ -246,7 +249,8 @@ def test_a_goal_written_for_what_was_bought_is_fully_met_by_buying_it_again(shop
     for value in options.values():
         shop.step(f"click[{value}]")
     assert shop.step("click[buy now]")[1] > 0.5
-    for wrong in ({"asin": "X"}, {"price": 1}):
+    wrongs = ({"asin": "X"}, {"price": 1}, *({"asin": product.asin} | wrong for wrong in WRONG))
+    for wrong in wrongs:
         with pytest.raises((UsageError, UnknownName)):
             shop.reset(options={"goal": wrong})
 
@@ -476,6 +480,13 @@ def test_files_are_read_as_the_original_reads_them(tmp_path):
     assert goal.instruction.startswith("Find me lamps with color: red | blue, and price lower than")
     with pytest.raises(UsageError, match="has no goals of this kind"):
         make("webshop", catalogue=str(source), goals="human").reset(seed=0)
+
+
+def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ALICEBOB_CACHE", str(tmp_path / "file"))
+    with pytest.raises(AliceBobError, match="put ALICEBOB_CACHE where there is room"):
+        open_catalogue(str(lay_out(tmp_path / "other", ENTRY)))
 
 
 @pytest.mark.parametrize("break_", ["json", "shape", "entry"])

@@ -25,6 +25,7 @@ CHARACTERS = 3  # of a token, at least: the server's tokenizer is not known here
 class _Talk:
     start: int = 0  # first turn of the window
     replies: list[str] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)  # of the turns that are over
 
 
 class Server:
@@ -72,7 +73,9 @@ class Server:
             max_tokens=self.max_new_tokens,
             seed=int(live.draw.integers(2**31)),
         )
-        live.memory.replies.append(found.text)
+        talk: _Talk = live.memory
+        talk.replies.append(found.text)
+        talk.lengths.append(_tokens(live.observation) + _tokens(found.text))
         thought, action = parse_reply(found.text)
         return Reply(
             action=action[:200],
@@ -86,11 +89,7 @@ class Server:
         talk: _Talk = live.memory
         seen = [turn.observation for turn in live.turns] + [live.observation]
         head = opening(live.task.instruction, self.actions)
-        lengths = [
-            _tokens(observation) + _tokens(reply)
-            for observation, reply in zip(seen, talk.replies, strict=False)
-        ]
-        lengths.append(_tokens(seen[-1]) + self.max_new_tokens)
+        lengths = [*talk.lengths, _tokens(seen[-1]) + self.max_new_tokens]
         talk.start = window_start(talk.start, lengths, _tokens(head), self.context, self.turns)
         messages: list[Message] = []
         for number in range(talk.start, len(seen)):

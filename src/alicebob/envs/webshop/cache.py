@@ -10,8 +10,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
+
+from alicebob.errors import AliceBobError
 
 __all__ = ["built", "place"]
 
@@ -23,16 +24,25 @@ def place(name: str) -> Path:
 
 
 def built(name: str, build: Callable[[Path], None]) -> Path:
-    """Return the folder of that name; where there is none, `build` fills a new one first."""
+    """Return the folder of that name; where there is none, `build` fills a new one first.
+
+    Raises AliceBobError where it cannot be written.
+    """
     folder = place(name)
     if folder.is_dir():
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    spare = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
     try:
-        build(spare)
-        with suppress(OSError):  # another process was quicker; both wrote the same
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        spare = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=folder.parent))
+        try:
+            build(spare)
             spare.rename(folder)
-    finally:
-        shutil.rmtree(spare, ignore_errors=True)
+        finally:
+            shutil.rmtree(spare, ignore_errors=True)
+    except OSError as error:
+        if not folder.is_dir():  # else another process was quicker, and wrote the same
+            raise AliceBobError(
+                f"{folder} cannot be written ({error.strerror}); put ALICEBOB_CACHE where there "
+                "is room for it."
+            ) from error
     return folder

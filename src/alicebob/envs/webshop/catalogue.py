@@ -226,7 +226,6 @@ def _prepare(found: Mapping[str, Path], folder: Path) -> None:
     offsets, passed_over = [0], 0
     wanted: dict[str, list[Any]] = {"synthetic": [], "human": []}
     seen: set[str] = set()
-    contents: list[str] = []
     with (folder / "products.jsonl").open("wb") as file:
         bar = tqdm(raw["products"], desc="products", unit="product", mininterval=1)
         for entry in bar:
@@ -249,13 +248,14 @@ def _prepare(found: Mapping[str, Path], folder: Path) -> None:
             line = json.dumps(_to_json(product), ensure_ascii=False, separators=(",", ":"))
             file.write(line.encode("utf-8") + b"\n")
             offsets.append(file.tell())
-            contents.append(product.contents())
             if told.get("instruction"):
                 row = [number, told["instruction"], told["instruction_attributes"]]
                 wanted["synthetic"].append(row)
             if people:
                 wanted["human"].append([number, people])
-    Index.of(contents).save(folder / "index")
+    with (folder / "products.jsonl").open("rb") as file:
+        lines = tqdm(file, total=len(asins), desc="index", unit="product", mininterval=1)
+        Index.of(_of_json(json.loads(line)).contents() for line in lines).save(folder / "index")
     names = np.array([asin.encode() for asin in asins], dtype="S10")
     order = np.argsort(names, kind="stable").astype(np.int32)
     for name, values in (

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -306,13 +306,21 @@ class WebShop:
         number = self.catalogue.number(str(told.get("asin", "")))
         if number is None:
             raise UsageError(f"webshop: there is no product {told.get('asin')!r} to be the goal.")
-        options = told.get("options", {})
+        options, attributes = told.get("options", {}), told.get("attributes", ())
+        limit = told.get("price_upper", NO_LIMIT)
+        lists = [part for part in (options, attributes) if not isinstance(part, Mapping)]
+        if not all(isinstance(part, Sequence) and not isinstance(part, str) for part in lists):
+            raise UsageError(
+                "webshop: a goal's attributes are a list, its options groups to values."
+            )
+        if type(limit) not in (int, float) or not limit > 0:
+            raise UsageError("webshop: a goal's price_upper is a number of dollars above 0.")
         return goal_of(
             self.catalogue[number],
             str(told.get("instruction", "")),
-            tuple(told.get("attributes", ())),
-            dict(options) if isinstance(options, Mapping) else tuple(options),
-            float(told.get("price_upper", NO_LIMIT)),
+            tuple(map(str, attributes)),
+            dict(options) if isinstance(options, Mapping) else tuple(map(str, options)),
+            float(limit),
         )
 
 
