@@ -7,7 +7,7 @@ the record, it stops with DamagedData. Does not: need the policy that acted, or 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from alicebob.envs import make
 from alicebob.errors import DamagedData, UsageError
 from alicebob.trace import Episode
 
-__all__ = ["frames", "write_gif"]
+__all__ = ["frames", "retraced", "write_gif"]
 
 Picture = NDArray[np.uint8]
 
@@ -74,19 +74,22 @@ def _pictures(episode: Episode, start: int, end: int | None, size: int) -> Itera
     env: Any = make(episode.environment)
     if not hasattr(env, "render"):
         raise UsageError(f"Environment {episode.environment!r} has no render(), so no pictures.")
-    for turn, observation in enumerate(_observations(env, episode, end)):
+    for turn, (observation, _) in enumerate(retraced(env, episode, end)):
         _compare(episode, turn, observation)
         if turn >= start:
             yield env.render(size)
 
 
-def _observations(env: Any, episode: Episode, end: int) -> Iterator[str]:
-    """Yield what the environment shows before the first turn and after each one up to `end`."""
-    observation, _ = env.reset(seed=episode.seed, options=dict(episode.options))
-    yield observation
+def retraced(env: Any, episode: Episode, end: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Play an episode's actions again, up to turn `end`, exclusive.
+
+    Yield the observation and info before the first turn and after each one. Raises whatever the
+    environment raises.
+    """
+    yield env.reset(seed=episode.seed, options=dict(episode.options))
     for turn in episode.turns[:end]:
-        observation, *_ = env.step(turn.action)
-        yield observation
+        observation, _, _, _, info = env.step(turn.action)
+        yield observation, info
 
 
 def _compare(episode: Episode, turn: int, observation: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from alicebob.envs import make
 from alicebob.errors import AliceBobError
+from alicebob.replay import retraced
 from alicebob.trace import Episode, Skill
 from alicebob.work import die_with
 
@@ -96,13 +97,11 @@ def _replay_all(
 def _replay(env: Any, episode: Episode, end: int) -> Replayed:
     """Play the actions again; return how many turns agree, and why the next does not."""
     try:
-        observation, _ = env.reset(seed=episode.seed, options=dict(episode.options))
-        for index, turn in enumerate(episode.turns[:end]):
-            if observation != turn.observation:
+        for index, (observation, info) in enumerate(retraced(env, episode, end)):
+            if index and tuple(info.get("events", ())) != episode.turns[index - 1].events:
+                return index - 1, "the replay has other events"
+            if index < end and observation != episode.turns[index].observation:
                 return index, "the replay shows another observation"
-            observation, _, _, _, info = env.step(turn.action)
-            if tuple(info.get("events", ())) != turn.events:
-                return index, "the replay has other events"
     except Exception as error:  # noqa: BLE001 - whatever an environment raises, the skill is not shown
         return 0, f"the environment raised {type(error).__name__}"
     return end, ""
