@@ -111,3 +111,9 @@ def serve(tmp_path):
             process.wait()
 
     return serving
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the files that take minutes, so that no worker ends with one of them alone."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
