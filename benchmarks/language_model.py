@@ -4,7 +4,7 @@
     python benchmarks/language_model.py episodes
     python benchmarks/language_model.py rows
 
-Everything is made here: a tokenizer of 16,000 words, chat templates of three families, a Qwen2 of
+Nothing is fetched: a tokenizer of 16,000 words, the chat templates of the tests, a Qwen2 of
 random weights. Observations have 127 tokens, replies 16, the instruction 400. Both sides run in
 turn in one process on one thread; the ratio is of process-CPU time, median and range.
 """
@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -24,6 +25,10 @@ from numpy.random import default_rng
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from tokenizers import decoders as token_decoders
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from templates import FAMILIES
 
 from alicebob.bob.conversation import Conversation
 from alicebob.bob.rows import rows_of
@@ -36,29 +41,9 @@ from alicebob.trace import Skill, Turn
 SEEN, SAID, TOLD = 127, 16, 400  # tokens of an observation, a reply, the instruction
 ROUNDS = 5
 
-CHATML = (
-    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
-QWEN = (
-    "{% if messages[0].role != 'system' %}{{ '<|im_start|>system\\nYou are a helpful assistant."
-    "<|im_end|>\\n' }}{% endif %}" + CHATML
-)
-LLAMA3 = (
-    "{{ '<|begin_of_text|>' }}{% for m in messages %}{{ '<|start_header_id|>' + m.role + "
-    "'<|end_header_id|>\\n\\n' + (m.content | trim) + '<|eot_id|>' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}"
-    "{% endif %}"
-)
-TEMPLATES = {"ChatML": CHATML, "Qwen2.5": QWEN, "Llama-3": LLAMA3}
-SPECIAL = (
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|begin_of_text|>",
-    "<|start_header_id|>",
-    "<|end_header_id|>",
-    "<|eot_id|>",
-)
+TEMPLATES = {name: FAMILIES[name][0] for name in ("ChatML", "Qwen2.5", "Llama-3")}
+CHATML = TEMPLATES["ChatML"]
+SPECIAL = list(dict.fromkeys(word for _, words, _ in FAMILIES.values() for word in words))
 DRAW = random.Random(0)
 WORDS = [
     "".join(DRAW.choices("abcdefghijklmnopqrstuvwxyz", k=DRAW.randint(2, 8))) for _ in range(2500)
@@ -79,7 +64,7 @@ def new_tokenizer(template: str) -> Any:
     trainer = trainers.BpeTrainer(
         vocab_size=16_000,
         initial_alphabet=alphabet,
-        special_tokens=list(SPECIAL),
+        special_tokens=SPECIAL,
         show_progress=False,
     )
     inner.train_from_iterator([" " + " ".join(WORDS)] * 3, trainer)

@@ -32,8 +32,6 @@ from alicebob.envs.webshop import WebShop
 from alicebob.envs.webshop.product import Goal
 from alicebob.envs.webshop.reward import CONTENT_WORDS
 
-KEYS = ("asin", "category", "attributes", "price_upper", "name")
-
 
 def original(upstream: Path, data: Path, ours: WebShop, mode: str) -> Any:
     """Return the original's text environment on the same data, goals and prices."""
@@ -175,7 +173,7 @@ def beside(upstream: Path, data: Path, turns: int, mode: str) -> None:
         )
 
 
-def literal(env: WebShop, wish: str, info: Mapping[str, Any], groups: Mapping[str, Any]) -> None:
+def literal(env: WebShop, wish: str, groups: Mapping[str, Any]) -> None:
     """Choose the option values that stand in the wish."""
     for values in groups.values():
         found = [v for v in values if v and v in wish]
@@ -212,7 +210,7 @@ def bought_by(env: WebShop, number: int, policy: str, draw: random.Random) -> fl
         for values in product.options.values():
             env.step(f"click[{draw.choice(values)}]")
     elif policy == "literal":
-        literal(env, wish, info, product.options)
+        literal(env, wish, product.options)
     elif policy == "oracle":
         values = goal.options.values() if isinstance(goal.options, Mapping) else goal.options
         for value in values:

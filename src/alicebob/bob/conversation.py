@@ -166,8 +166,11 @@ class Conversation:
             messages[:1], tokenize=False, add_generation_prompt=True
         )
         found = re.fullmatch(f"(.*){'(.*)'.join(_MARKS)}.*", text, re.DOTALL)
-        alike = found and found.group(2, 3) == found.group(4, 5)
-        if not found or not alike or not prompt.endswith(found.group(2)):
+        if (
+            not found
+            or found.group(2, 3) != found.group(4, 5)
+            or not prompt.endswith(found.group(2))
+        ):
             raise UsageError(
                 "The chat template of bob.model rewrites earlier turns, so prompts cannot grow "
                 "turn by turn. Give the tokenizer a template that renders every turn alike."

@@ -13,6 +13,7 @@ import json
 import mmap
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Protocol
@@ -245,7 +246,7 @@ def _prepare(found: Mapping[str, Path], folder: Path) -> None:
             number = len(asins)
             seen.add(asin)
             asins.append(asin)
-            line = json.dumps(_to_json(product), ensure_ascii=False, separators=(",", ":"))
+            line = json.dumps(astuple(product), ensure_ascii=False, separators=(",", ":"))
             file.write(line.encode("utf-8") + b"\n")
             offsets.append(file.tell())
             if told.get("instruction"):
@@ -337,23 +338,8 @@ def _read_product(entry: Mapping[str, Any], attributes: Sequence[str]) -> Produc
     )
 
 
-def _to_json(product: Product) -> list[Any]:
-    return [
-        product.asin,
-        product.title,
-        product.description,
-        product.bullets,
-        {name: list(values) for name, values in product.options.items()},
-        product.attributes,
-        product.category,
-        product.categories,
-        product.kind,
-        product.price,
-        product.price_tag,
-    ]
-
-
 def _of_json(row: Sequence[Any]) -> Product:
+    """Read a product from the JSON of its fields in order."""
     asin, title, description, bullets, options, attributes, *rest = row
     groups = {name: tuple(values) for name, values in options.items()}
     return Product(asin, title, description, tuple(bullets), groups, tuple(attributes), *rest)

@@ -23,6 +23,7 @@ __all__ = ["Maker"]
 
 DIGITS = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZ"
 STRIDE, SPACE = 982_451_653, 34**6  # a prime that scatters numbers over six digits
+UNDO = pow(STRIDE, -1, SPACE)  # and gathers them again
 KNOWN = 1 << 14  # products kept once made
 
 
@@ -63,7 +64,7 @@ class Maker:
         code = 0
         for digit in reversed(asin[4:]):
             code = code * len(DIGITS) + DIGITS.index(digit)
-        number = (code - self._shift) * pow(STRIDE, -1, SPACE) % SPACE
+        number = (code - self._shift) * UNDO % SPACE
         return number if number < self.count else None
 
     def shuffled(self) -> list[int]:

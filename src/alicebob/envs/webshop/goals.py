@@ -71,9 +71,7 @@ def split_of(asin: str) -> str:
     return SPLITS[sum(digit >= share for share in SHARES)]
 
 
-def synthetic(
-    products: Sequence[tuple[Product, str, tuple[str, ...]]], seed: int = ORDER
-) -> list[Goal]:
+def synthetic(products: Sequence[tuple[Product, str, tuple[str, ...]]]) -> list[Goal]:
     """Return the synthetic goals of products, each given with its text and attributes, shuffled.
 
     A product has a goal for each combination of its options. The price limit of a product follows
@@ -91,13 +89,12 @@ def synthetic(
     for number, goal in enumerate(goals):
         weight = sum(1.0 / uses[a] for a in goal.attributes) / max(1, len(goal.attributes))
         goals[number] = replace(goal, weight=weight)
-    random.Random(seed).shuffle(goals)
+    random.Random(ORDER).shuffle(goals)
     return goals
 
 
 def human(
     products: Sequence[tuple[Product, Sequence[tuple[str, tuple[str, ...], tuple[str, ...]]]]],
-    seed: int = ORDER,
 ) -> list[Goal]:
     """Return people's goals, shuffled: each a text, its attributes and its option values.
 
@@ -111,7 +108,7 @@ def human(
             limit = price_limit(product.price, draw_for("limit", product.asin, number))
             told = text.strip(".") + limit_text(limit)
             goals.append(goal_of(product, told, attributes, options, limit))
-    random.Random(seed).shuffle(goals)
+    random.Random(ORDER).shuffle(goals)
     return goals
 
 

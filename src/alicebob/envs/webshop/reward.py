@@ -60,7 +60,7 @@ class Score:
 
 def score(product: Product, options: Sequence[str], goal: Goal, judge: Tagger) -> Score:
     """Return the score of buying a product with these option values, at its price."""
-    wanted: Sequence[object] = (
+    wanted: Sequence[str | tuple[str, str]] = (
         list(goal.options.items()) if isinstance(goal.options, Mapping) else goal.options
     )
     attributes = sum(_has(product, attribute) for attribute in goal.attributes)
@@ -85,7 +85,7 @@ def _has(product: Product, attribute: str) -> bool:
     return any(attribute in text.lower() for text in texts)
 
 
-def _options_found(bought: Sequence[str], wanted: Sequence[object]) -> int:
+def _options_found(bought: Sequence[str], wanted: Sequence[str | tuple[str, str]]) -> int:
     """Count the wanted options that some bought one matches.
 
     A wanted option of a group is a pair (group, value), and is compared as the original compares
@@ -94,19 +94,14 @@ def _options_found(bought: Sequence[str], wanted: Sequence[object]) -> int:
     values = [_colour(value) for value in bought]
     return sum(
         any(_ratio(value, asked) > ENOUGH for value in values)
-        for asked in (_asked(option) for option in wanted)
+        for asked in (_colour(option) for option in wanted)
     )
 
 
-def _asked(option: object) -> str:
-    if isinstance(option, tuple):
-        return next((colour for colour in COLOURS if colour in option), str(option))
-    return _colour(str(option))
-
-
 @functools.lru_cache(1 << 14)
-def _colour(text: str) -> str:
-    return next((colour for colour in COLOURS if colour in text), text)
+def _colour(option: str | tuple[str, str]) -> str:
+    """Return the first colour in a text, or among the words of a pair; without one, its text."""
+    return next((colour for colour in COLOURS if colour in option), str(option))
 
 
 @functools.lru_cache(1 << 16)

@@ -328,4 +328,4 @@ def _tagger(name: str) -> Callable[[], Any]:
     """Check a tagger's name now, and load it when the first thing is bought."""
     if name != "auto":
         tagger(name)
-    return functools.lru_cache(1)(lambda: tagger(name))
+    return functools.partial(tagger, name)
