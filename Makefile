@@ -17,7 +17,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	pip install -q -c constraints.txt -e ".[dev]"
 	touch $@
 
-rounds: setup  ## run the rounds of params.yaml, or go on with them, and show the result
+rounds: setup  ## run the rounds of params.yaml, or go on with them, and show the result; PRESET=webshop: of that preset
+	$(if $(PRESET),alicebob init --preset $(PRESET))
 	@git rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
 	dvc repro
 	alicebob sync

@@ -223,9 +223,10 @@ def bought_by(env: WebShop, number: int, policy: str, draw: random.Random) -> fl
 @click.option("--goals", "kind", default="synthetic", show_default=True)
 @click.option("--count", default=500, show_default=True)
 @click.option("--tagger", default="content-words", show_default=True)
-def policies(data: str, kind: str, count: int, tagger: str) -> None:
+@click.option("--split", help="Of whose goals; without it of all.")
+def policies(data: str, kind: str, count: int, tagger: str, split: str | None) -> None:
     """Print what four simple policies get for the first goals."""
-    env = WebShop(data, goals=kind, tagger=tagger, limit=10**6)
+    env = WebShop(data, goals=kind, tagger=tagger, limit=10**6, split=split)
     for policy in ("random", "buy-first", "literal", "oracle"):
         draw = random.Random(0)
         rewards = [bought_by(env, n, policy, draw) for n in range(min(count, len(env.goals)))]

@@ -2,6 +2,7 @@
 
     python scripts/kill_test.py --trials 20            # kill the whole process group
     python scripts/kill_test.py --trials 5 --parent    # kill DVC alone: its stage must end too
+    python scripts/kill_test.py --preset webshop       # in the shop
 
 Runs copies of this repository with tiny parameters in a temporary folder, prints a line per trial,
 and exits 1 when a hash differs. DVC's run cache is off: nothing is taken from an earlier trial.
@@ -23,6 +24,7 @@ from numpy.random import default_rng
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
+PRESETS = ROOT / "src" / "alicebob" / "presets"
 COPIED = ("dvc.yaml", "params.yaml", "stages", "src", ".dvc/config", ".dvcignore")
 TINY = {
     "base": {"episodes": 6, "max_turns": 60, "layers": 1, "width": 32, "epochs": 1},
@@ -32,10 +34,17 @@ TINY = {
     "evaluate": {"worlds": 1, "open_play": 2, "max_turns": 30},
     "rounds": {"r001": {"prev": "r000"}, "r002": {"prev": "r001"}},
 }
+#: So few pages teach few words, and what is spelt out takes room.
+ROOM = {
+    "base": {"context": 2048, "pack_tokens": 1500},
+    "bob": {"context": 1500},
+    "train": {"pack_tokens": 1500},
+    "evaluate": {"max_turns": 4},
+}
 
 
-def lay_out(folder: Path) -> None:
-    """Copy the repository into a folder, with tiny parameters."""
+def lay_out(folder: Path, preset: str = "laptop") -> None:
+    """Copy the repository into a folder, with tiny parameters on a preset's."""
     for name in COPIED:
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -43,12 +52,20 @@ def lay_out(folder: Path) -> None:
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copyfile(source, target)
+    shrink(folder, preset)
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+
+
+def shrink(folder: Path, preset: str) -> None:
+    """Write a preset with tiny parameters into the params.yaml of a folder."""
     yaml = YAML()
     data = yaml.load(folder / "params.yaml")
-    for block, values in TINY.items():
-        data[block] = {**data[block], **values} if block != "rounds" else values
+    plain = YAML(typ="safe")
+    presets = [plain.load(PRESETS / f"{name}.yaml") for name in ("laptop", preset)]
+    for changes in (*presets, TINY, ROOM if preset == "webshop" else {}):
+        for block, values in changes.items():
+            data[block] = {**data[block], **values} if block != "rounds" else values
     yaml.dump(data, folder / "params.yaml")
-    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
 
 
 def begin(folder: Path) -> subprocess.Popen[bytes]:
@@ -82,12 +99,13 @@ def hashes(folder: Path) -> dict[str, str]:
 @click.option("--kills", default=1, show_default=True, help="Kills in each trial.")
 @click.option("--parent", is_flag=True, help="Kill only DVC, not what it started.")
 @click.option("--seed", default=0, show_default=True)
-def main(trials: int, kills: int, parent: bool, seed: int) -> None:
+@click.option("--preset", default="laptop", show_default=True)
+def main(trials: int, kills: int, parent: bool, seed: int, preset: str) -> None:
     """Kill, run again, compare."""
     draw = default_rng(seed)
     with tempfile.TemporaryDirectory() as temporary:
         whole = Path(temporary) / "whole"
-        lay_out(whole)
+        lay_out(whole, preset)
         begun = time.monotonic()
         if begin(whole).wait():
             sys.exit(f"the run left alone failed:\n{(whole / 'log.txt').read_text()[-2000:]}")
@@ -97,7 +115,7 @@ def main(trials: int, kills: int, parent: bool, seed: int) -> None:
         failures = 0
         for trial in range(trials):
             folder = Path(temporary) / f"trial{trial}"
-            lay_out(folder)
+            lay_out(folder, preset)
             moments = []
             for _ in range(kills):
                 process = begin(folder)

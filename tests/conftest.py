@@ -44,6 +44,8 @@ def base(tmp_path_factory, crafter, random_episodes):
         layers=2,
         width=64,
         context=512,
+        pack_tokens=160,
+        batch=6,
         epochs=1,
         learning_rate=3e-3,
         seed=0,

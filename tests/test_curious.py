@@ -22,7 +22,7 @@ TASKS = [Task(f"e{n}", n, max_turns=100) for n in range(6)]
 def run(folder, tasks=TASKS, **options):
     knowledge = options.pop("knowledge", None) or Knowledge()
     wishes = options.pop("wishes", {})
-    return explore("crafter", SETTINGS, knowledge, wishes, tasks, 4, folder, **options)
+    return explore(Curious, "crafter", SETTINGS, knowledge, wishes, tasks, 4, folder, **options)
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +49,13 @@ def test_the_number_of_workers_and_a_kill_change_nothing(explored, tmp_path):
 
 def test_hash_seeds_change_nothing(tmp_path):
     code = (
-        "import json, pathlib, sys; from alicebob.alice.explorer import explore, Knowledge;"
+        "import json, pathlib, sys; from alicebob.alice.explorer import explore;"
+        "from alicebob.alice.knowledge import Knowledge;"
+        "from alicebob.policies.curious import Curious;"
         "from alicebob.policies import Task;"
         "tasks = [Task(f'e{n}', n, max_turns=100) for n in range(5)];"
-        "e, k = explore('crafter', {'observation': 'compact'}, Knowledge(), {'eat_cow': 1.0},"
-        "  tasks, 4, pathlib.Path(sys.argv[1]));"
+        "e, k = explore(Curious, 'crafter', {'observation': 'compact'}, Knowledge(),"
+        "  {'eat_cow': 1.0}, tasks, 4, pathlib.Path(sys.argv[1]));"
         "print(json.dumps([k.to_json(), [x.to_json() for x in e]]))"
     )
     outs = []

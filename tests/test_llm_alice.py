@@ -8,8 +8,9 @@ from scripted import serving
 
 from alicebob.alice.asking import Answer, Asker, prompt
 from alicebob.alice.counsel import agreement, judge_with, write_with
+from alicebob.alice.embedded import GRID
 from alicebob.alice.explorer import explore_as, explorer_texts
-from alicebob.alice.feedback import Verdict
+from alicebob.alice.feedback import REASONS, Verdict
 from alicebob.alice.hindsight import add_thoughts, agrees, relabel, sample
 from alicebob.alice.knowledge import Knowledge
 from alicebob.alice.roles import CAPS, KEY, URL, Role
@@ -134,7 +135,7 @@ def test_a_model_writes_instructions_and_thoughts_and_what_it_spoils_is_dropped(
         return '{"thoughts": ["A tree, so press on it.", "It worked."]}'
 
     with serving(answer=answer) as server:
-        told, tally = relabel(skills, chat(server), tmp_path / "i.jsonl")
+        told, tally = relabel(skills, chat(server), tmp_path / "i.jsonl", GRID.reworded)
         assert [s.id for s in told] == [skills[0].id, skills[1].id, skills[2].id]
         assert (tally.asked, tally.rejected) == (3, 1)
         found, tally = add_thoughts(told, chat(server), tmp_path / "t.jsonl")
@@ -179,7 +180,7 @@ def test_a_model_judges_what_bob_saw_and_an_unjudged_trial_counts_for_nothing(tm
         return next(reply for told, reply in said.items() if told in text)
 
     with serving(answer=answer) as server:
-        verdicts, tally = judge_with(chat(server), episodes, tmp_path / "j.jsonl")
+        verdicts, tally = judge_with(chat(server), episodes, tmp_path / "j.jsonl", REASONS)
     assert [(v.episode[-2:], v.success, v.reason) for v in verdicts] == [
         ("00", False, "strayed"),
         ("01", True, ""),
@@ -212,7 +213,9 @@ def test_a_model_writes_feedback_that_cites_what_it_was_shown(tmp_path):
     def write(answer, name):
         with serving(answer=lambda body: json.dumps(answer)) as server:
             journal = tmp_path / f"{name}.jsonl"
-            found = write_with(chat(server), "r001", verdicts, knowledge, {"eat_cow": 2}, journal)
+            found = write_with(
+                chat(server), "r001", verdicts, knowledge, {"eat_cow": 2}, REASONS, journal
+            )
             asked = question(server.requests[0][2])
             assert "collect_wood: 0 of 1 done; mostly he did other things (rested)" in asked
             assert "in 75% of your explorations" in asked

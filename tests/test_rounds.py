@@ -118,3 +118,32 @@ def test_damaged_files_are_one_sentence(project, stage, damage, message):
     unknown = command(project, f"stages/{stage}.py", "r999")
     assert unknown.returncode == 2
     assert "Unknown round 'r999'" in unknown.stderr
+
+
+@pytest.mark.slow
+def test_lineages_of_two_environments_live_in_one_repository(project):
+    before = (project / "params.yaml").read_text()
+    kept = {p: p.read_bytes() for p in sorted((project / "metrics").iterdir())}
+    kill_test().shrink(project, "webshop")
+    assert repro(project)[-1] == "feedback@r002"
+    assert repro(project) == []
+    metrics = json.loads((project / "metrics/r002.json").read_text())
+    for split in ("test", "validation"):
+        assert metrics[split]["skills"]["success"]["n"] == 0
+        for name in ("progress", "score", "reward", "success"):
+            assert set(metrics[split]["open_play"][name]) == MEAN
+            assert metrics[split]["open_play"][name]["n"] == 2
+    assert metrics["data"]["episodes"] == 6
+    assert metrics["data"]["valid_share"] >= 0.5
+    assert "Bob was asked for 2 things" in (project / "data/feedback/r002/feedback.md").read_text()
+    listed = command(project, "-m", "alicebob", "round", "list").stdout
+    assert "success" in listed
+    assert "skills" not in listed
+    # Another catalogue is a setting; the round's Bob is tried there as he is.
+    tried = command(project, "-m", "alicebob", "round", "try", "r002", "catalogue=generated:300")
+    assert tried.returncode == 0, tried.stderr
+    assert json.loads(tried.stdout)["test"]["open_play"]["reward"]["n"] == 2
+    # Back again: DVC takes every output from its cache, and runs nothing.
+    (project / "params.yaml").write_text(before)
+    assert repro(project) == []
+    assert all(path.read_bytes() == content for path, content in kept.items())

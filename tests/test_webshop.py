@@ -179,9 +179,9 @@ def test_a_purchase_ends_the_episode_with_a_reward_that_no_page_shows(shop):
     assert back == text
     said, reward, terminated, truncated, info = shop.step("click[Buy Now]")
     assert (said, terminated, truncated) == ("Thank you for shopping with us!", True, False)
-    assert 0 <= reward <= 1 == len(info["bought"]["options"])
+    assert 0 <= reward <= 1 == len(info["result"]["options"])
     assert info["progress"] == reward
-    assert info["tagger"] == "content-words"
+    assert info["result"]["tagger"] == "content-words"
     assert info["events"][0] == "bought"
     with pytest.raises(UsageError, match="episode is over"):
         shop.step("click[buy now]")

@@ -226,7 +226,7 @@ def evaluate(
 
     from alicebob.endpoint import Endpoint, Limits
     from alicebob.params import load_params
-    from alicebob.served import evaluate_served
+    from alicebob.tried import evaluate_served
 
     if max_cost is not None and prices is None:
         raise UsageError("--max-cost needs --prices, e.g. --prices 0.15 0.60.")
@@ -306,6 +306,32 @@ def add_round(parent: str | None, words: tuple[str, ...]) -> None:
     changes = _settings(tuple(word for word in words if "=" in word))
     added = add(names[0] if names else None, parent, changes)
     click.echo(f"Added {added} to params.yaml; 'dvc repro' runs it.", err=True)
+
+
+@round_.command("try")
+@click.option("--split", type=click.Choice(["validation", "test"]), default="test")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder; by default data/tried/ID.")
+@click.argument("round_id", metavar="ID")
+@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+def try_round(split: str, out: Path | None, round_id: str, settings: tuple[str, ...]) -> None:
+    """Try a round's Bob again, in other settings of its environment; figures go to stdout.
+
+    KEY=VALUE change the environment of params.yaml, e.g. catalogue=DIR.
+    """
+    from tqdm import tqdm
+
+    from alicebob.params import load_params
+    from alicebob.tried import evaluate_round
+
+    params = load_params(round_id)
+    changed = _settings(settings)
+    folder = out or Path("data/tried") / round_id
+    with tqdm(unit="episode", desc=round_id, mininterval=1) as bar:
+        found = evaluate_round(
+            round_id, params, split, folder, settings=changed, done=lambda _: bar.update()
+        )
+    click.echo(f"Episodes and figures are in {folder}.", err=True)
+    click.echo(json.dumps(found, indent=1))
 
 
 @round_.command("diff")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alicebob import evaluation
 from alicebob.envs import make
+from alicebob.envs.hooks import suite_of
 from alicebob.params import Params, load_params, read_yaml, tree
 
 __all__ = ["Cost", "estimate", "table"]
@@ -69,7 +69,7 @@ def estimate(folder: Path = Path()) -> list[Cost]:
 def _round(name: str, depth: int, params: Params, speeds: Mapping[str, float]) -> list[Cost]:
     alice = params.alice
     env: Any = make(params.env.spec, **params.env.settings)
-    suite = evaluation.suite_of(env)
+    suite = suite_of(env)
     seen = _observation(env)
     per_turn = seen + REPLY
     turns = params.explore.episodes * params.explore.max_turns

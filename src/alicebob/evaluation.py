@@ -1,7 +1,8 @@
 """Evaluate: how Bob does in fresh worlds, with intervals.
 
 Two parts: trials (one instruction of the environment's suite, what it needs granted) and open play
-(no task but to achieve as much as he can). Invariant: validation seeds, which Alice may look at,
+(whole episodes: towards a goal where the environment has goals, else as much as he can achieve).
+Invariant: validation seeds, which Alice may look at,
 test seeds and exploration seeds never meet (`alicebob.params` holds them apart); every mean carries
 its 95 % interval and its n. Does not: judge why an episode failed (see `alicebob.alice.feedback`).
 """
@@ -14,36 +15,25 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from alicebob.envs.suite import Trial
+from alicebob.envs.hooks import Trial, suite_of, tasks_of
 from alicebob.policies import Task
 from alicebob.rollout import seeds
 from alicebob.trace import Episode, Outcome
 
 __all__ = [
+    "GOAL",
     "SPLITS",
     "mean",
     "open_play_tasks",
     "report",
-    "score_of",
     "share",
-    "suite_of",
     "tasks",
     "trial_tasks",
 ]
 
 SPLITS = ("validation", "test")
-OPEN_PLAY = "Survive and achieve as much as you can."
+GOAL = "goal"  # the event, and target, of an episode with a goal of the environment's own
 _Z = 1.959964  # the normal quantile of a two-sided 95 % interval
-
-
-def suite_of(env: Any) -> Sequence[Trial]:
-    """Return an environment's trials, none where it has no suite."""
-    return env.suite() if hasattr(env, "suite") else ()
-
-
-def score_of(env: Any) -> Callable[[Mapping[str, float]], float]:
-    """Return an environment's own score of rates; where it has none, their sum."""
-    return getattr(env, "score", lambda rates: sum(rates.values()))
 
 
 class Amount(Protocol):
@@ -79,22 +69,25 @@ def trial_tasks(
 
 
 def open_play_tasks(
-    split: str, episodes: int, max_turns: int, master: int, space: range, prefix: str
+    split: str, env: Any, episodes: int, max_turns: int, master: int, space: range, prefix: str
 ) -> list[Task]:
-    """Return the tasks of open play, the same worlds for every round of a lineage."""
+    """Return the tasks of open play, the same worlds and goals for every round of a lineage."""
     chosen = seeds(f"{split} open play", master, episodes, space)
+    target = GOAL if hasattr(env, "tasks") else ""
     return [
-        Task(f"{prefix}-{split}-open_play-{number:02d}", seed, OPEN_PLAY, {}, max_turns)
-        for number, seed in enumerate(chosen)
+        Task(f"{prefix}-{split}-open_play-{n:02d}", seed, told, options, max_turns, target)
+        for n, (seed, (told, options)) in enumerate(
+            zip(chosen, tasks_of(env, split, chosen), strict=True)
+        )
     ]
 
 
 def tasks(
-    split: str, suite: Sequence[Trial], amount: Amount, master: int, space: range, prefix: str
+    split: str, env: Any, amount: Amount, master: int, space: range, prefix: str
 ) -> list[Task]:
     """Return all tasks of a split, longest limits first: a wave lasts as long as its longest."""
-    found = open_play_tasks(split, amount.open_play, amount.max_turns, master, space, prefix)
-    found += trial_tasks(split, suite, amount.worlds, master, space, prefix)
+    found = open_play_tasks(split, env, amount.open_play, amount.max_turns, master, space, prefix)
+    found += trial_tasks(split, suite_of(env), amount.worlds, master, space, prefix)
     return sorted(found, key=lambda task: -task.max_turns)
 
 
@@ -103,11 +96,12 @@ def report(
 ) -> dict[str, Any]:
     """Return the figures of one split: skills and open play, each mean with its interval.
 
-    `score` maps the share of episodes in which each event happened, in [0, 1], to the
-    environment's own score. An episode is a trial when its meta names a target.
+    `score` is the environment's own, see `alicebob.envs.hooks.score_of`. An episode is a trial when
+    its meta names a target other than the environment's own goal.
     """
-    trials = [e for e in episodes if e.meta.get("target")]
-    free = [e for e in episodes if not e.meta.get("target")]
+    trials = [e for e in episodes if e.meta.get("target", GOAL) != GOAL]
+    free = [e for e in episodes if e.meta.get("target", GOAL) == GOAL]
+    posed = [e for e in free if e.meta.get("target")]
     won: dict[str, list[bool]] = {}
     for episode in trials:
         won.setdefault(episode.meta["target"], []).append(episode.outcome is Outcome.SUCCESS)
@@ -121,6 +115,7 @@ def report(
         "open_play": {
             "progress": mean([e.summary.get("progress", 0.0) for e in free]),
             "score": _score(free, score),
+            "success": share(sum(e.outcome is Outcome.SUCCESS for e in posed), len(posed)),
             "reward": mean([e.reward for e in free]),
             "achievements": mean([float(len(e.summary["events"])) for e in free]),
             "turns": mean([float(len(e.turns)) for e in free]),
@@ -181,7 +176,10 @@ def _score(
     if n == 0:
         return _mean(None, None, None, 0)
     names = sorted({name for e in episodes for name in e.summary["events"]})
-    made = np.array([[name in e.summary["events"] for name in names] for e in episodes], float)
+    made = np.array(
+        [[*(name in e.summary["events"] for name in names), e.reward] for e in episodes], float
+    )
+    names.append("reward")
     value = score(dict(zip(names, made.mean(axis=0), strict=True)))
     draw = np.random.default_rng(0)
     again = sorted(

@@ -73,6 +73,8 @@ class Base(_Block):
     layers: Count
     width: Annotated[int, Field(ge=32, multiple_of=32)]
     context: Annotated[int, Field(ge=512)]
+    pack_tokens: Annotated[int, Field(ge=64)]
+    batch: Count
     epochs: Positive
     learning_rate: Positive
 

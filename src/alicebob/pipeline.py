@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 from alicebob import dataset, evaluation
 from alicebob.envs import TextEnv, describe, make
+from alicebob.envs.hooks import actions_of, score_of, task_free
 from alicebob.methods import method
 from alicebob.policies import Policy, Task
-from alicebob.rollout import play_all, seeds, totals
+from alicebob.rollout import model_workers, play_all, seeds, totals, workers
 from alicebob.rounds import Context
 from alicebob.trace import Episode, Skill
 from alicebob.work import WORK, write_text
@@ -32,19 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["base", "evaluate", "explore", "feedback", "skills", "start", "train"]
 
 TINY = "models/base"
-
-
-def workers() -> int:
-    """Return how many processes to play with: ALICEBOB_WORKERS, or one for each core."""
-    return int(os.environ.get("ALICEBOB_WORKERS") or len(os.sched_getaffinity(0)))
-
-
-def model_workers() -> int:
-    """Return how many processes load a model to play with: one where there is a GPU to hold it."""
-    import torch
-
-    alone = torch.cuda.is_available() and not os.environ.get("ALICEBOB_WORKERS")
-    return 1 if alone else workers()
 
 
 def _env_name(context: Context) -> str:
@@ -90,10 +78,12 @@ def base(context: Context) -> None:
         return
     from alicebob.bob.tiny import train_base
 
+    env: Any = _maker(context)()
     chosen = seeds("base", params.seed, params.base.episodes, params.seeds.of("explore"))
+    asked = env.tasks("train", chosen) if hasattr(env, "tasks") else [("", {})] * len(chosen)
     tasks = [
-        Task(f"base-{number:04d}", seed, max_turns=params.base.max_turns)
-        for number, seed in enumerate(chosen)
+        Task(f"base-{number:04d}", seed, told, options, params.base.max_turns)
+        for number, (seed, (told, options)) in enumerate(zip(chosen, asked, strict=True))
     ]
     bar = _Bar("random play", len(tasks))
     episodes = play_all(
@@ -107,23 +97,21 @@ def base(context: Context) -> None:
     bar.close(context)
     _use_cores()
     settings = params.base.model_dump(exclude={"episodes", "max_turns"})
-    fitted = train_base(
-        episodes, _maker(context)(), out, context.scratch / "fit", seed=params.seed, **settings
-    )
+    fitted = train_base(episodes, env, out, context.scratch / "fit", seed=params.seed, **settings)
     context.facts["tokens_per_second"] = round(fitted.tokens / fitted.seconds)
 
 
 def start(context: Context) -> None:
     """Lay down r000: no episodes, no skills, no feedback, an adapter that changes nothing."""
+    from alicebob.alice.embedded import embedded_for
     from alicebob.alice.feedback import Feedback
-    from alicebob.alice.knowledge import Knowledge
     from alicebob.bob.sft import Lora, load_base, new_adapter, save_adapter
 
     params = context.params
     folder = context.write("episodes")
     folder.mkdir()
     dataset.write_episodes(folder / "episodes.parquet", [])
-    Knowledge().save(folder / "knowledge.json")
+    embedded_for(_maker(context)()).knowledge().save(folder / "knowledge.json")
     dataset.write_card(folder, "Episodes of r000", {"episodes": 0}, "Nothing was explored yet.")
     folder = context.write("skills")
     folder.mkdir()
@@ -142,12 +130,13 @@ def start(context: Context) -> None:
 
 def explore(context: Context) -> None:
     """Let Alice play without a task, on what she knows, towards what her feedback asks for."""
+    from alicebob.alice.embedded import embedded_for
     from alicebob.alice.explorer import explore as play
     from alicebob.alice.explorer import explore_as, explorer_texts
     from alicebob.alice.feedback import Feedback
-    from alicebob.alice.knowledge import Knowledge
 
-    params = context.params
+    params, env = context.params, _maker(context)()
+    alice = embedded_for(env)
     way = method(params.method)
     written = Feedback.load(context.inherited("feedback"))
     wishes = way.wishes(written.explore, params.feedback.strength)
@@ -157,12 +146,18 @@ def explore(context: Context) -> None:
         params.explore.episodes,
         params.seeds.of("explore"),
     )
+    personas = params.alice.personas or [""]
     tasks = [
-        Task(f"{context.round}-explore-{number:04d}", seed, max_turns=params.explore.max_turns)
+        Task(
+            f"{context.round}-explore-{number:04d}",
+            seed,
+            options=task_free(env, personas[number % len(personas)]),
+            max_turns=params.explore.max_turns,
+        )
         for number, seed in enumerate(chosen)
     ]
     bar = _Bar("explore", len(tasks))
-    known = Knowledge.load(context.inherited("episodes") / "knowledge.json")
+    known = alice.knowledge.load(context.inherited("episodes") / "knowledge.json")
     texts: list[str] = []
     if params.alice.explorer == "model":
         followed = bool(wishes)  # none after r000, nor where an answer was rejected
@@ -181,6 +176,7 @@ def explore(context: Context) -> None:
         )
     else:
         episodes, knowledge = play(
+            alice.explorer,
             params.env.spec,
             params.env.settings,
             known,
@@ -197,25 +193,28 @@ def explore(context: Context) -> None:
     folder.mkdir()
     dataset.write_episodes(folder / "episodes.parquet", episodes)
     knowledge.save(folder / "knowledge.json")
-    progress = evaluation.mean([e.summary.get("progress", 0.0) for e in episodes])
+    made = [e.summary["progress"] for e in episodes if "progress" in e.summary]
+    progress = evaluation.mean(made)
     figures = {"progress": progress, "budget": totals(episodes), "wishes": wishes}
     for number, text in enumerate(texts):
         write_text(folder / f"prompt-{number:02d}.md", text)
     _write_json(folder / "report.json", figures)
     facts = {"environment": _env_name(context), "episodes": len(episodes)}
-    facts |= {"progress": progress["mean"], **totals(episodes)}
+    facts |= {"progress": progress["mean"]} if made else {}
+    facts |= totals(episodes)
     about = "Task-free play by the embedded Alice; each episode replays from its seed and actions."
     dataset.write_card(folder, f"Episodes of {context.round}", facts, about)
 
 
 def skills(context: Context) -> None:
     """Cut, label and check the round's episodes; add them to those of the rounds before."""
-    from alicebob.alice.labeller import label
+    from alicebob.alice.embedded import embedded_for
     from alicebob.alice.validity import check
 
     params = context.params
+    alice = embedded_for(_maker(context)())
     episodes = dataset.read_episodes(context.read("episodes"))
-    found = label(
+    found = alice.label(
         episodes,
         context.round,
         thoughts=params.skills.thoughts,
@@ -223,7 +222,7 @@ def skills(context: Context) -> None:
         open_play_share=params.skills.open_play_share,
         max_turns=params.skills.max_turns,
     )
-    found, unsaid, tallies = _say(context, found)
+    found, unsaid, tallies = _say(context, found, alice.reworded)
     bar = tqdm(total=len({s.episode for s in found}), desc="replay", unit="episode", mininterval=1)
 
     def replayed(_: str) -> None:
@@ -260,7 +259,7 @@ def skills(context: Context) -> None:
 
 
 def _say(
-    context: Context, found: list[Skill]
+    context: Context, found: list[Skill], reworded: Callable[[Skill, str], Skill]
 ) -> tuple[list[Skill], dict[str, int], dict[str, Any]]:
     """Let a model write the words of skills, where the parameters say so.
 
@@ -278,14 +277,14 @@ def _say(
     lost: dict[str, int] = {}
     tallies: dict[str, Any] = {"left_out": left_out}
     for part, ask, chosen in (
-        ("instruction", relabel, alice.labeller),
+        ("instruction", functools.partial(relabel, reworded=reworded), alice.labeller),
         ("thoughts", add_thoughts, alice.thoughts),
     ):
         if chosen == "model":
             before = len(found)
             open_play = sum(skill.name == OPEN_PLAY for skill in found)
             bar = tqdm(total=before - open_play, desc=part, unit="skill", mininterval=1)
-            found, tally = ask(found, chat, journals / f"{part}.jsonl", bar.update)
+            found, tally = ask(found, chat, journals / f"{part}.jsonl", done=bar.update)
             bar.close()
             lost[f"its {part} was rejected"] = before - len(found)
             tallies[part] = tally.to_json()
@@ -313,7 +312,7 @@ def train(context: Context) -> None:
     _use_cores()
     params, settings = context.params, context.params.train
     model, tokenizer = load_base(params.bob.model, params.bob.dtype)
-    conversation = Conversation(tokenizer, params.bob.preamble, _actions(context))
+    conversation = Conversation(tokenizer, params.bob.preamble, actions_of(_maker(context)()))
     skills = dataset.read_skills(context.read("skills"))
     packs, looks, rows = packs_of(
         skills,
@@ -352,56 +351,20 @@ def train(context: Context) -> None:
         save_adapter(model, params.bob.model, context.write("bob"), card, fitted)
 
 
-def _bob(
-    model_name: str, adapter: str, settings: dict[str, Any], make_env: Callable[[], TextEnv]
-) -> tuple[Callable[[], TextEnv], Policy]:
-    """Build Bob in a worker process: the base with its adapter merged in, on one thread."""
-    import torch
-
-    from alicebob.bob.conversation import Conversation
-    from alicebob.bob.sft import load_adapter, load_base
-    from alicebob.policies.local import Local
-
-    if not torch.cuda.is_available():
-        torch.set_num_threads(1)  # the other cores play other waves
-    model, tokenizer = load_base(model_name, settings["dtype"])
-    model = load_adapter(model, Path(adapter)).merge_and_unload()
-    if torch.cuda.is_available():
-        model = model.cuda()
-    _, info = make_env().reset(seed=0)
-    conversation = Conversation(tokenizer, settings["preamble"], info.get("admissible_actions", ()))
-    policy = Local(
-        model,
-        conversation,
-        context=settings["context"],
-        turns=settings["turns"],
-        max_new_tokens=settings["max_new_tokens"],
-        temperature=settings["temperature"],
-        top_p=settings["top_p"],
-        stop=settings["stop"],
-        constrained=settings["constrained"],
-    )
-    return make_env, policy
-
-
 def evaluate(context: Context) -> None:
     """Try Bob in fresh worlds of both splits and write the metrics of the round."""
+    from alicebob.bob.playing import build_bob
+
     params, settings = context.params, context.params.evaluate
     env: Any = _maker(context)()
-    suite = evaluation.suite_of(env)
     tasks: list[Task] = []
     for split in evaluation.SPLITS:
         space = params.seeds.of(split)
-        tasks += evaluation.tasks(split, suite, settings, params.seed, space, context.round)
+        tasks += evaluation.tasks(split, env, settings, params.seed, space, context.round)
     tasks.sort(key=lambda task: -task.max_turns)  # a wave lasts as long as its longest
     bar = _Bar("evaluate", len(tasks))
-    build = functools.partial(
-        _bob,
-        params.bob.model,
-        str(context.read("bob")),
-        params.bob.model_dump(),
-        _maker(context),
-    )
+    settings_of_bob = params.bob.model_dump()
+    build = functools.partial(build_bob, context.read("bob"), settings_of_bob, _maker(context))
     episodes = play_all(
         tasks,
         build,
@@ -414,7 +377,7 @@ def evaluate(context: Context) -> None:
     bar.close(context)
     folder = context.write("evaluations")
     folder.mkdir()
-    score = evaluation.score_of(env)
+    score = score_of(env)
     metrics: dict[str, Any] = {"round": context.round}
     for split in evaluation.SPLITS:
         chosen = [e for e in episodes if e.id.startswith(f"{context.round}-{split}-")]
@@ -451,12 +414,11 @@ def _data(context: Context, episodes: Sequence[Episode]) -> dict[str, Any]:
 def feedback(context: Context) -> None:
     """Let Alice read Bob's validation episodes, judge them and say what to explore next."""
     from alicebob.alice.counsel import agreement, judge_with, write_with
-    from alicebob.alice.feedback import judge, write_feedback
-    from alicebob.alice.knowledge import Knowledge
+    from alicebob.alice.embedded import embedded_for
 
-    alice = context.params.alice
+    alice, rules = context.params.alice, embedded_for(_maker(context)())
     episodes = dataset.read_episodes(context.read("evaluations") / "validation.parquet")
-    knowledge = Knowledge.load(context.read("episodes") / "knowledge.json")
+    knowledge = rules.knowledge.load(context.read("episodes") / "knowledge.json")
     known = dataset.counts(dataset.read_skills(context.read("skills")))
     asked: dict[str, Any] = {}
     journals = context.scratch / "asked"
@@ -464,29 +426,32 @@ def feedback(context: Context) -> None:
     chat = _role(context).chat() if "model" in (alice.judge, alice.feedback) else None
     if chat is not None and alice.judge == "model":
         bar = tqdm(desc="judge", unit="episode", mininterval=1)
-        verdicts, tally = judge_with(chat, episodes, journals / "judge.jsonl", bar.update)
+        verdicts, tally = judge_with(
+            chat, episodes, journals / "judge.jsonl", rules.reasons, bar.update
+        )
         bar.close()
         asked["judge"] = tally.to_json() | {"agreement": agreement(verdicts, episodes)}
     else:
-        verdicts = judge(episodes, knowledge)
+        verdicts = rules.judge(episodes, knowledge)
     if chat is not None and alice.feedback == "model":
         written, tally = write_with(
-            chat, context.round, verdicts, knowledge, known, journals / "feedback.jsonl"
+            chat,
+            context.round,
+            verdicts,
+            knowledge,
+            known,
+            rules.reasons,
+            journals / "feedback.jsonl",
         )
         asked["feedback"] = tally.to_json()
     else:
-        written = write_feedback(context.round, verdicts, episodes, knowledge, known)
+        written = rules.write_feedback(context.round, verdicts, episodes, knowledge, known)
     folder = context.write("feedback")
     folder.mkdir()
     written.save(folder)
     if asked:
         _write_json(folder / "asked.json", asked)
     _write_json(folder / "verdicts.json", [verdict.to_json() for verdict in verdicts])
-
-
-def _actions(context: Context) -> Sequence[str]:
-    _, info = _maker(context)().reset(seed=0)
-    return tuple(info.get("admissible_actions", ()))
 
 
 def _use_cores() -> None:

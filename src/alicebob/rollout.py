@@ -27,7 +27,7 @@ from alicebob.policies import Live, Policy, Reply, Task
 from alicebob.trace import Episode, Outcome, Turn, append_journal, read_journal
 from alicebob.work import die_with
 
-__all__ = ["play", "play_all", "seeds"]
+__all__ = ["model_workers", "play", "play_all", "seeds", "totals", "workers"]
 
 Build = Callable[[], tuple[Callable[[], TextEnv], Policy]]
 
@@ -46,6 +46,19 @@ def seeds(purpose: str, master: int, count: int, space: range) -> list[int]:
 def _generator(name: str) -> Any:
     """Return a generator seeded by a name, the same in every process."""
     return default_rng(list(hashlib.sha256(name.encode()).digest()))
+
+
+def workers() -> int:
+    """Return how many processes to play with: ALICEBOB_WORKERS, or one for each core."""
+    return int(os.environ.get("ALICEBOB_WORKERS") or len(os.sched_getaffinity(0)))
+
+
+def model_workers() -> int:
+    """Return how many processes load a model to play with: one where there is a GPU to hold it."""
+    import torch
+
+    alone = torch.cuda.is_available() and not os.environ.get("ALICEBOB_WORKERS")
+    return 1 if alone else workers()
 
 
 def play(
@@ -116,6 +129,8 @@ def _episode(
     summary: dict[str, Any] = {"events": dict(sorted(achieved.items()))}
     if "progress" in live.info:
         summary["progress"] = live.info["progress"]
+    if "result" in live.info:  # what an environment says of the whole episode, in plain data
+        summary["result"] = live.info["result"]
     budget = {"env_steps": len(live.turns)}
     if prompt_tokens or reply_tokens:
         budget |= {"prompt_tokens": prompt_tokens, "reply_tokens": reply_tokens}

@@ -253,8 +253,18 @@ PLOTTED = {
     "open_play_progress": "test.open_play.progress",
     "open_play_score": "test.open_play.score",
     "open_play_reward": "test.open_play.reward",
+    "open_play_success": "test.open_play.success",
     "open_play_achievements": "test.open_play.achievements",
     "alice_progress": "alice.progress",
+}
+
+COLUMNS = {
+    "skills": "skills_success",
+    "progress": "open_play_progress",
+    "success": "open_play_success",
+    "score": "open_play_score",
+    "achievements": "open_play_achievements",
+    "Alice": "alice_progress",
 }
 
 
@@ -273,21 +283,27 @@ def write_plots(path: Path = Path("plots/rounds.csv")) -> None:
 
 
 def table() -> str:
-    """Return the rounds as a table: parent, Bob's figures on test worlds, Alice's own progress."""
-    head = ["round", "parent", "skills", "progress", "score", "achievements", "Alice"]
-    names = ("skills_success", "open_play_progress", "open_play_score", "open_play_achievements")
-    rows = [head]
+    """Return the rounds as a table: parent, Bob's figures on test worlds, Alice's own progress.
+
+    Figures that no round has, as an environment has no such thing, are left out.
+    """
     rounds = tree(read_yaml())
+    figures = {}
     for round_id in (ROOT_ROUND, *rounds):
         file = place("metrics", round_id)
-        flat = {}
-        if file.exists():
-            flat = flat_metrics(json.loads(file.read_text(encoding="utf-8")))
-        cells = [_interval(flat, PLOTTED[name]) for name in names]
-        alice = flat.get(PLOTTED["alice_progress"])
-        shown = "-" if alice is None else f"{alice:.3f}"
-        parent = rounds[round_id]["prev"] if round_id in rounds else "-"
-        rows.append([round_id, str(parent), *cells, shown])
+        found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        figures[round_id] = flat_metrics(found)
+    some = any(figures.values())
+    shown = {
+        head: PLOTTED[name]
+        for head, name in COLUMNS.items()
+        if not some or any(PLOTTED[name] in flat for flat in figures.values())
+    }
+    rows = [["round", "parent", *shown]]
+    for round_id, flat in figures.items():
+        parent = str(rounds[round_id]["prev"]) if round_id in rounds else "-"
+        rows.append([round_id, parent, *(_interval(flat, name) for name in shown.values())])
+    head = rows[0]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

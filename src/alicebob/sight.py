@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["numbers", "sides", "with_side"]
+from numpy.random import Generator
+
+__all__ = ["as_shown", "numbers", "run_of_words", "sides", "with_side"]
 
 _NUMBERED = re.compile(r"\b([a-z_]+)(\d+)\b")
 _SIDED = re.compile(r"\b([a-z_]+)_(left|right|up|down)\b")
@@ -29,3 +31,21 @@ def with_side(thought: str, thing: str, action: str, observation: str) -> str:
     """Return a thought with the side on which its thing was seen and to which the action went."""
     side = action.rpartition("_")[2]
     return f"{thought}, {thing}_{side}" if (thing, side) in sides(observation) else thought
+
+
+def as_shown(action: str, observation: str) -> str:
+    """Return a click with its name written as the page writes it."""
+    if not action.startswith("click["):
+        return action
+    name = action[len("click[") : -1]
+    at = observation.lower().find(name)
+    # Lower case may be longer than the text it comes from: then it is left as it is.
+    shown = observation[at : at + len(name)] if at >= 0 else name
+    return f"click[{shown}]" if shown.lower() == name else action
+
+
+def run_of_words(text: str, most: int, draw: Generator) -> str:
+    """Return some words that stand together in a text, one to `most` of them, marks left out."""
+    words = [word for word in text.split() if not word.startswith("[")] or ["x"]
+    start = int(draw.integers(len(words)))
+    return " ".join(words[start : start + int(draw.integers(1, most + 1))])

@@ -16,8 +16,7 @@ from typing import Any
 from pydantic import Field
 
 from alicebob.alice.asking import Answer, Asker, Tally, prompt
-from alicebob.alice.feedback import REASONS, WISHES, Feedback, Verdict, rows_of
-from alicebob.alice.knowledge import Knowledge
+from alicebob.alice.feedback import WISHES, Feedback, Verdict, rows_of
 from alicebob.alice.transcript import shown
 from alicebob.chat import Chat
 from alicebob.trace import Episode, Outcome, Turn
@@ -46,19 +45,23 @@ def judge_with(
     chat: Chat,
     episodes: Sequence[Episode],
     journal: Path,
+    known: Mapping[str, str],
     done: Callable[[], object] = lambda: None,
 ) -> tuple[list[Verdict], Tally]:
-    """Return the model's verdicts on the trials, in order, without those that were rejected."""
+    """Return the model's verdicts on the trials, in order, without those that were rejected.
+
+    `known` are the reasons there are for a failure, with their meanings.
+    """
     trials = [episode for episode in episodes if episode.meta.get("target")]
 
     def check(number: int, answer: Judgement) -> None:
-        if not answer.success and answer.reason not in REASONS:
-            raise ValueError(f"The reason must be one of {', '.join(REASONS)}.")
+        if not answer.success and answer.reason not in known:
+            raise ValueError(f"The reason must be one of {', '.join(known)}.")
         if answer.turn is not None and not 1 <= answer.turn <= len(trials[number].turns):
             raise ValueError(f"There are turns 1 to {len(trials[number].turns)} only.")
 
     asker = Asker(chat, Judgement, journal, check)
-    reasons = "\n".join(f"- {name}: {meaning}" for name, meaning in REASONS.items())
+    reasons = "\n".join(f"- {name}: {meaning}" for name, meaning in known.items())
     prompts = [
         prompt(
             "judge",
@@ -106,8 +109,9 @@ def write_with(
     chat: Chat,
     round_id: str,
     verdicts: Sequence[Verdict],
-    knowledge: Knowledge,
+    knowledge: Any,
     skill_counts: Mapping[str, int],
+    reasons: Mapping[str, str],
     journal: Path,
 ) -> tuple[Feedback, Tally]:
     """Return the model's feedback on the verdicts; a blank one where it was rejected."""
@@ -127,7 +131,9 @@ def write_with(
             raise ValueError("It cites no episode.")
 
     asker = Asker(chat, Counsel, journal, check)
-    table = "\n".join(_line(n, row, verdicts, knowledge, skill_counts) for n, row in rows.items())
+    table = "\n".join(
+        _line(n, row, verdicts, knowledge, skill_counts, reasons) for n, row in rows.items()
+    )
     (answer,) = asker.ask([prompt("feedback", table=table, most=str(WISHES))])
     if answer is None:
         prose = f"# Feedback after {round_id}\n\nThe model's answer was rejected; there is none.\n"
@@ -144,14 +150,15 @@ def _line(
     name: str,
     row: Mapping[str, Any],
     verdicts: Sequence[Verdict],
-    knowledge: Knowledge,
+    knowledge: Any,
     skill_counts: Mapping[str, int],
+    reasons: Mapping[str, str],
 ) -> str:
     share = knowledge.events.get(name, 0) / max(1, knowledge.episodes)
     text = f"- {name}: {row['succeeded']} of {row['tried']} done"
     if row["failure"]:
         detail = next((v.detail for v in verdicts if v.episode == row["evidence"][0]), "")
-        text += f"; mostly {REASONS[row['failure']]}"
+        text += f"; mostly {reasons[row['failure']]}"
         text += f" ({' '.join(detail.split())})" if detail else ""
     return (
         f"{text}; episodes {', '.join(row['evidence'])}; shown {skill_counts.get(name, 0)} times; "

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from alicebob.alice.asking import prompt
-from alicebob.alice.knowledge import Knowledge
 from alicebob.alice.roles import Role
 from alicebob.alice.transcript import quoted
 from alicebob.envs import TextEnv, make
-from alicebob.policies import Task
-from alicebob.policies.curious import EVIDENCE, Curious
+from alicebob.policies import Policy, Task
+from alicebob.policies.curious import EVIDENCE
 from alicebob.rollout import play_all
 from alicebob.trace import Episode
 
@@ -29,9 +28,10 @@ FIRST = 4  # episodes of the very first generation; no later one is larger than 
 
 
 def explore(
+    explorer: Callable[[Any, Mapping[str, float]], Policy],
     spec: str,
     settings: Mapping[str, Any],
-    knowledge: Knowledge,
+    knowledge: Any,
     wishes: Mapping[str, float],
     tasks: Sequence[Task],
     generation: int,
@@ -39,12 +39,12 @@ def explore(
     workers: int = 1,
     done: Callable[[Episode], None] = lambda episode: None,
     label: str = "",
-) -> tuple[list[Episode], Knowledge]:
+) -> tuple[list[Episode], Any]:
     """Play the tasks and return the episodes, in order, with the knowledge after the last.
 
-    `wishes` are weights of events to go for. `label` is recorded as the episodes' environment, by
-    default `spec`. Episodes already in `journals` are not played again; `done` is called for each
-    all the same.
+    `explorer` makes a policy of knowledge and wishes (see `alicebob.alice.embedded`); `wishes` are
+    weights of what to go for. `label` is recorded as the episodes' environment, by default `spec`.
+    Episodes already in `journals` are not played again; `done` is called for each all the same.
     """
     knowledge = knowledge.copy()
     episodes: list[Episode] = []
@@ -53,7 +53,7 @@ def explore(
         size = max(FIRST, min(generation, knowledge.episodes))
         played = play_all(
             tasks[first : first + size],
-            functools.partial(_build, spec, dict(settings), knowledge, dict(wishes)),
+            functools.partial(_build, explorer, spec, dict(settings), knowledge, dict(wishes)),
             label or spec,
             journals / f"generation-{first:05d}",
             workers=workers,
@@ -61,7 +61,7 @@ def explore(
         )
         for episode in played:
             meta = dict(episode.meta)
-            knowledge.merge(Knowledge.from_json(meta.pop(EVIDENCE)))
+            knowledge.merge(type(knowledge).from_json(meta.pop(EVIDENCE)))
             episodes.append(episode.evolve(meta=meta))
     return episodes, knowledge
 
@@ -87,7 +87,7 @@ def explore_as(
     texts: Sequence[str],
     spec: str,
     settings: Mapping[str, Any],
-    knowledge: Knowledge,
+    knowledge: Any,
     tasks: Sequence[Task],
     journals: Path,
     *,
@@ -95,7 +95,7 @@ def explore_as(
     workers: int = 1,
     done: Callable[[Episode], None] = lambda episode: None,
     label: str = "",
-) -> tuple[list[Episode], Knowledge]:
+) -> tuple[list[Episode], Any]:
     """Let a language model play the tasks; return the episodes, in order, and the knowledge after.
 
     It is told one of `texts`, in turn, as it would be told an instruction; the episodes have none,
@@ -119,12 +119,16 @@ def explore_as(
     ):
         meta = dict(played.meta)
         if EVIDENCE in meta:
-            knowledge.merge(Knowledge.from_json(meta.pop(EVIDENCE)))
+            knowledge.merge(type(knowledge).from_json(meta.pop(EVIDENCE)))
         episodes.append(played.evolve(meta=meta, instruction=""))
     return episodes, knowledge
 
 
 def _build(
-    spec: str, settings: dict[str, Any], knowledge: Knowledge, wishes: dict[str, float]
-) -> tuple[Callable[[], TextEnv], Curious]:
-    return functools.partial(make, spec, **settings), Curious(knowledge, wishes)
+    explorer: Callable[[Any, Mapping[str, float]], Policy],
+    spec: str,
+    settings: dict[str, Any],
+    knowledge: Any,
+    wishes: dict[str, float],
+) -> tuple[Callable[[], TextEnv], Policy]:
+    return functools.partial(make, spec, **settings), explorer(knowledge, wishes)

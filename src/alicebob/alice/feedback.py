@@ -25,7 +25,7 @@ from alicebob.errors import DamagedData
 from alicebob.trace import Episode, Outcome, Turn
 from alicebob.work import write_text
 
-__all__ = ["Feedback", "Verdict", "judge", "rows_of", "write_feedback"]
+__all__ = ["Feedback", "Verdict", "judge", "looped", "quoted", "rows_of", "write_feedback"]
 
 LOOP = 5  # the same action on the same observation so often is a loop
 INVALID = 0.3  # share of invalid actions from which they are the reason
@@ -124,7 +124,7 @@ def _judge(episode: Episode, target: str, knowledge: Knowledge) -> Verdict:
     turns = episode.turns
     if turns and sum("invalid_action" in t.tags for t in turns) > INVALID * len(turns):
         first = next(t for t in turns if "invalid_action" in t.tags)
-        return Verdict(episode.id, target, False, "invalid", f"such as {_quote(first.action)}")
+        return Verdict(episode.id, target, False, "invalid", f"such as {quoted(first.action)}")
     if episode.outcome is Outcome.FAILURE:
         return Verdict(episode.id, target, False, "died", f"after {len(turns)} turns")
     makers = knowledge.makers(target)
@@ -134,7 +134,7 @@ def _judge(episode: Episode, target: str, knowledge: Knowledge) -> Verdict:
             return Verdict(episode.id, target, False, *_untried(turns))
         if missing := _missing(tries, knowledge.intents[makers[0]]):
             return Verdict(episode.id, target, False, "lacked", "no " + " and no ".join(missing))
-    if detail := _loop(turns):
+    if detail := looped(turns):
         return Verdict(episode.id, target, False, "loop", detail)
     return Verdict(episode.id, target, False, "out_of_turns", f"after {len(turns)}")
 
@@ -151,7 +151,7 @@ def _untried(turns: Sequence[Turn]) -> tuple[str, str]:
     if not turns:
         return "never_tried", ""
     action, times = Counter(turn.action for turn in turns).most_common(1)[0]
-    return "never_tried", f"{_quote(action)} on {times} of {len(turns)} turns"
+    return "never_tried", f"{quoted(action)} on {times} of {len(turns)} turns"
 
 
 def _missing(tries: Sequence[Turn], affordance: Affordance) -> list[str]:
@@ -166,15 +166,16 @@ def _names(thing: str, observation: str) -> bool:
     return re.search(pattern, observation) is not None
 
 
-def _loop(turns: Sequence[Turn]) -> str:
+def looped(turns: Sequence[Turn]) -> str:
+    """Say which action was repeated on one observation, "" where none was often."""
     pairs = Counter((turn.observation, turn.action) for turn in turns)
     if not pairs:
         return ""
     (_, action), times = pairs.most_common(1)[0]
-    return f"{_quote(action)} {times} times on one observation" if times >= LOOP else ""
+    return f"{quoted(action)} {times} times on one observation" if times >= LOOP else ""
 
 
-def _quote(text: str) -> str:
+def quoted(text: str) -> str:
     """Return untrusted text short, on one line, and harmless in Markdown."""
     short = " ".join(text.split())
     short = short if len(short) <= 40 else short[:37] + "..."

@@ -25,6 +25,7 @@ from alicebob.trace import Skill, Turn
 
 __all__ = ["add_thoughts", "agrees", "relabel", "sample"]
 
+UNTOLD = "(not said yet)"  # what stands on a page that shows the instruction
 _WORD = re.compile(r"[a-z]{3,}")
 
 
@@ -60,16 +61,20 @@ def relabel(
     skills: Sequence[Skill],
     chat: Chat,
     journal: Path,
+    reworded: Callable[[Skill, str], Skill],
     done: Callable[[], object] = lambda: None,
 ) -> tuple[list[Skill], Tally]:
     """Return the skills with instructions that the model wrote; those of open play as they are.
 
-    `journal` is a file that keeps the answers; ProviderError where some could not be had.
+    `reworded` gives a skill another instruction (see `alicebob.alice.embedded`); the model is shown
+    the skill without one. `journal` is a file that keeps the answers; ProviderError where some
+    could not be had.
     """
     asker = Asker(chat, Instruction, journal, lambda _, answer: _one_line(answer.instruction))
     wanted = [skill for skill in skills if skill.name != OPEN_PLAY]
     prompts = [
-        prompt("label", event=goal(skill.name), turns=shown(skill.turns)) for skill in wanted
+        prompt("label", event=goal(skill.name), turns=shown(reworded(skill, UNTOLD).turns))
+        for skill in wanted
     ]
     answers = dict(zip((s.id for s in wanted), asker.ask(prompts, done), strict=True))
     found = []
@@ -78,7 +83,7 @@ def relabel(
         if skill.name == OPEN_PLAY:
             found.append(skill)
         elif answer is not None:
-            found.append(replace(skill, instruction=answer.instruction.strip()))
+            found.append(reworded(skill, answer.instruction.strip()))
     return found, asker.tally
 
 

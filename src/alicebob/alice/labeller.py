@@ -18,13 +18,13 @@ from collections.abc import Iterator, Sequence
 from numpy.random import Generator, default_rng
 
 from alicebob.alice import words
+from alicebob.envs.hooks import OPEN_PLAY as TOLD
 from alicebob.sight import numbers, with_side
 from alicebob.trace import AGAIN, AIMLESS, Episode, Outcome, Skill, Turn
 
 __all__ = ["OPEN_PLAY", "label"]
 
 OPEN_PLAY = "open_play"
-OPEN_PLAY_INSTRUCTION = "Survive and achieve as much as you can."
 INTENT = "intent:"
 STRAYED = 8  # turns for other things after which an event is no longer what a turn was for
 PASSING = 2  # turns kept of an event that came in passing
@@ -173,7 +173,7 @@ def _whole(episode: Episode, round_id: str, thoughts: bool) -> Skill:
     return Skill(
         id=f"{round_id}-{episode.id}-0000-{OPEN_PLAY}",
         name=OPEN_PLAY,
-        instruction=OPEN_PLAY_INSTRUCTION,
+        instruction=TOLD,
         round=round_id,
         episode=episode.id,
         environment=episode.environment,

@@ -9,25 +9,23 @@ Alice is asked.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alicebob.alice.interface import MOVES, PRESS
-from alicebob.alice.knowledge import Knowledge
-from alicebob.alice.planner import USE
-from alicebob.alice.senses import Senses
+from alicebob.alice.embedded import watch
+from alicebob.alice.watching import Watched
 from alicebob.bob.conversation import Conversation
 from alicebob.chat import Chat, LocalChat, ServedChat
 from alicebob.endpoint import Endpoint, Limits
 from alicebob.envs import TextEnv
+from alicebob.envs.hooks import actions_of
 from alicebob.errors import UsageError
-from alicebob.policies import Live, Policy, Reply
-from alicebob.policies.curious import EVIDENCE
+from alicebob.policies import Policy
 from alicebob.policies.server import Server
 
-__all__ = ["Role", "Watched"]
+__all__ = ["Role"]
 
 SERVED = "served:"
 URL, KEY = "ALICEBOB_ALICE_URL", "ALICEBOB_ALICE_KEY"
@@ -129,8 +127,7 @@ class Role:
 
         `endpoint` is shared by all players of a process; without one the model is loaded here.
         """
-        _, info = make_env().reset(seed=0)
-        actions = info.get("admissible_actions", ())
+        actions = actions_of(make_env())
         sampling: dict[str, Any] = {
             "context": self.context,
             "turns": self.turns,
@@ -139,7 +136,7 @@ class Role:
             "top_p": self.top_p,
         }
         if endpoint is not None:
-            return make_env, Watched(Server(endpoint, actions, **sampling))
+            return make_env, Watched(Server(endpoint, actions, **sampling), watch)
         import torch
 
         from alicebob.policies.local import Local
@@ -147,65 +144,8 @@ class Role:
         if not torch.cuda.is_available():
             torch.set_num_threads(1)  # the other cores play other waves
         model, tokenizer = self.load()
-        return make_env, Watched(Local(model, Conversation(tokenizer, "full", actions), **sampling))
-
-
-class Watched:
-    """A policy whose episodes are watched with the senses of the embedded Alice.
-
-    What they teach goes into her knowledge as if she had acted herself, so that each part of her
-    can be a rule whoever explores. Environments that do not show their state teach nothing.
-    """
-
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
-        self._senses: dict[int, Senses] = {}
-
-    def start(self, wave: Sequence[Live]) -> None:
-        """Begin to watch each episode of the wave."""
-        self.policy.start(wave)
-        self._senses = {
-            id(live): Senses(Knowledge(), live.info) for live in wave if "view" in live.info
-        }
-
-    def act(self, lives: Sequence[Live]) -> list[Reply]:
-        """Let the policy act, and watch what it does."""
-        for live in lives:
-            senses = self._senses.get(id(live))
-            if senses is not None and live.turns:
-                senses.observe(live.info, _plain(live.turns[-1].action))
-        replies = self.policy.act(lives)
-        for live, reply in zip(lives, replies, strict=True):
-            senses = self._senses.get(id(live))
-            if senses is not None:
-                _note(senses, _plain(reply.action), live.info)
-        return replies
-
-    def finish(self, live: Live) -> Mapping[str, Any]:
-        """Return what the policy notes and what the episode taught."""
-        noted = dict(self.policy.finish(live))
-        senses = self._senses.pop(id(live), None)
-        if senses is not None:
-            senses.observe(live.info, _plain(live.turns[-1].action))
-            noted[EVIDENCE] = senses.close().to_json()
-        return noted
-
-
-def _plain(action: str) -> str:
-    """Return an action by the name that the environment gives it, if it has one."""
-    return action.strip().lower().replace(" ", "_")
-
-
-def _note(senses: Senses, action: str, info: Mapping[str, Any]) -> None:
-    """Take an action for what it is: a move, or an attempt at something."""
-    senses.take_stock()
-    if action in MOVES or action not in info.get("admissible_actions", ()):
-        senses.aim(action)
-        return
-    if not (info.get("sleeping") and senses.attempt is not None):
-        senses.begin(f"{USE}{senses.front}" if action == PRESS else action, senses.faced)
-    if senses.attempt is not None:
-        senses.aim(senses.attempt.intent)
+        local = Local(model, Conversation(tokenizer, "full", actions), **sampling)
+        return make_env, Watched(local, watch)
 
 
 def _number(name: str) -> float | None:

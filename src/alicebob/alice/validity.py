@@ -1,7 +1,9 @@
-"""Validity: a skill counts only if its episode, played again from its seed, shows it again.
+"""Validity: a skill counts only if playing it again from its seed shows it again.
 
-Each episode is replayed once, up to the last skill taken from it. Invariant: the result does not
-depend on the number of workers. Does not: judge whether an instruction is well put.
+An episode is replayed once, up to the last skill taken from it; a skill that was retold, with reset
+options of its own, is replayed by itself, and shows no action that is not its episode's. Invariant:
+the result does not depend on the number of workers. Does not: judge whether an instruction is well
+put.
 """
 
 from __future__ import annotations
@@ -38,25 +40,53 @@ def check(
     episode is not among `episodes`.
     """
     by_id = {episode.id: episode for episode in episodes}
-    ends: dict[str, int] = {}
+    jobs: dict[str, tuple[Episode, int]] = {}
     for skill in skills:
         if skill.episode not in by_id:
             raise AliceBobError(
                 f"Skill {skill.id} comes from episode {skill.episode}, which is not at hand; "
                 "check it together with the episodes it was cut from."
             )
-        ends[skill.episode] = max(skill.end, ends.get(skill.episode, 0))
-    jobs = [(by_id[name], end) for name, end in ends.items()]
-    replayed = dict(zip(ends, _replay_all(jobs, spec, settings, workers, done), strict=True))
+        episode = by_id[skill.episode]
+        if _retold(skill, episode):
+            jobs[skill.id] = _alone(skill), len(skill.turns)
+        else:
+            _, end = jobs.get(episode.id, (episode, 0))
+            jobs[episode.id] = episode, max(skill.end, end)
+    played = _replay_all(list(jobs.values()), spec, settings, workers, done)
+    replayed = dict(zip(jobs, played, strict=True))
     kept: list[Skill] = []
     dropped: Counter[str] = Counter()
     for skill in skills:
-        reason = _fault(skill, by_id[skill.episode], *replayed[skill.episode])
+        episode = by_id[skill.episode]
+        if _retold(skill, episode):
+            reason = _retelling_fault(skill, episode) or replayed[skill.id][1]
+        else:
+            reason = _fault(skill, episode, *replayed[episode.id])
         if reason:
             dropped[reason] += 1
         else:
             kept.append(skill)
     return kept, dict(sorted(dropped.items()))
+
+
+def _retold(skill: Skill, episode: Episode) -> bool:
+    return dict(skill.options) != dict(episode.options)
+
+
+def _alone(skill: Skill) -> Episode:
+    """Return an episode of a skill's own turns, from the reset that it asks for."""
+    return Episode(
+        skill.id, skill.environment, skill.seed, options=skill.options, turns=skill.turns
+    )
+
+
+def _retelling_fault(skill: Skill, episode: Episode) -> str:
+    """Return why a retold skill is dropped before it is played, "" where it is not."""
+    taken = iter(episode.actions[skill.start : skill.end])
+    if not all(action in taken for action in [turn.action for turn in skill.turns]):
+        return "its turns are not its episode's"
+    return ""
 
 
 def _fault(skill: Skill, episode: Episode, good: int, reason: str) -> str:

@@ -19,7 +19,7 @@ from alicebob.bob.conversation import Conversation, write_reply
 from alicebob.bob.rows import Row
 from alicebob.envs import TextEnv
 from alicebob.policies import Live, Reply
-from alicebob.sight import sides
+from alicebob.sight import as_shown, run_of_words, sides
 from alicebob.trace import Episode
 
 __all__ = ["RandomPolicy", "aims_of", "build_tokenizer", "corpus", "new_model", "train_base"]
@@ -31,7 +31,9 @@ TEMPLATE = (
     "{% else %}{{ '<|user|>' + message.content }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|bob|>' }}{% endif %}"
 )
-PACK = 160  # tokens; longer ones cost attention, shorter ones padding
+FREE = "..."  # what is free in an admissible action
+SPOKEN = 8  # words put there, at most
+QUOTED = 40  # words of a page in a thought, at most
 CARD = """---
 license: apache-2.0
 library_name: transformers
@@ -45,18 +47,35 @@ A Llama of {parameters:,} parameters, trained on {turns:,} turns of uniformly ra
 were drawn at random. It is the base that every round's LoRA adapter is trained on.
 """
 #: Words with their leading space, a digit stuck to them; the first word of a line with its break.
-PRETOKEN = r"\n[A-Za-z_]+(?:[0-9]|:)?|[A-Za-z]+:| ?[A-Za-z_]+[0-9]?|\n| ?[0-9]| ?[^\sA-Za-z0-9_]|\s"
+#: A page's marks are whole, and the names of products go letter by letter.
+PRETOKEN = "|".join(
+    [
+        r" ?\[(?:clicked )?button_?\]",
+        r" (?=[A-Z][A-Z0-9]{9}\b)|\b[A-Z](?=[A-Z0-9]{9}\b)|(?<=[A-Z0-9])[A-Z0-9](?![a-z])",
+        r"\n[A-Za-z_]+(?:[0-9]|:)?|[A-Za-z]+:| ?[A-Za-z_]+[0-9]?|\n",
+        r" ?[0-9]| ?[^\sA-Za-z0-9_]|\s",
+    ]
+)
 
 
 class RandomPolicy:
-    """Uniform over the admissible actions: the only player the base learns from."""
+    """Uniform over the admissible actions: the only player the base learns from.
+
+    Where an action is free to fill in, "search[...]", words of the page are put there.
+    """
 
     def start(self, wave: Sequence[Live]) -> None:
         """Nothing is kept from one wave to the next."""
 
     def act(self, lives: Sequence[Live]) -> list[Reply]:
         """Draw an action for each episode."""
-        return [Reply(str(live.draw.choice(live.info["admissible_actions"]))) for live in lives]
+        return [Reply(self._drawn(live)) for live in lives]
+
+    def _drawn(self, live: Live) -> str:
+        action = str(live.draw.choice(live.info["admissible_actions"]))
+        if FREE in action:
+            return action.replace(FREE, run_of_words(live.observation, SPOKEN, live.draw))
+        return as_shown(action, live.observation)
 
     def finish(self, live: Live) -> Mapping[str, Any]:
         """Nothing to report."""
@@ -74,7 +93,7 @@ def words_of(env: TextEnv) -> list[str]:
 def aims_of(env: TextEnv) -> list[str]:
     """Return the names of what can be achieved: the base's meaningless thoughts."""
     _, info = env.reset(seed=0)
-    return list(info.get("achievements", {})) or ["go_on"]
+    return list(info.get("achievements", {}))
 
 
 def corpus(
@@ -93,6 +112,9 @@ def corpus(
     to quote, and what a side is. One row in eight has no thoughts.
     """
     for episode in episodes:
+        if episode.instruction:
+            yield from _asked(episode, conversation, length, draw)
+            continue
         turn = 0
         while turn < len(episode.turns):
             ids: list[int] = []
@@ -121,6 +143,25 @@ def corpus(
                 ids += read[:length]
                 turn += 1
             yield Row(tuple(ids), (1,) * len(ids))
+
+
+def _asked(
+    episode: Episode, conversation: Conversation, length: int, draw: Generator
+) -> Iterator[Row]:
+    """Yield a row for each turn of random play under an instruction that it does not heed.
+
+    Most thoughts are a run of words of the page or the instruction, any run, so that he learns to
+    quote, names of products and all; some name the random action about to be taken.
+    """
+    for turn in episode.turns:
+        kind = draw.random()
+        told = episode.instruction if kind < 0.5 else turn.observation
+        thought = run_of_words(told, QUOTED, draw)
+        if kind > 0.8:
+            thought = turn.action.partition("[")[2][:-1] if kind < 0.9 else ""
+        ids = conversation.first(episode.instruction, turn.observation)
+        ids += conversation.reply(write_reply(thought, turn.action))
+        yield Row(tuple(ids[:length]), (1,) * min(length, len(ids)))
 
 
 def build_tokenizer(texts: Sequence[str], names: Sequence[str], vocabulary: int) -> Any:
@@ -191,12 +232,15 @@ def train_base(
     width: int,
     context: int,
     epochs: float,
+    pack_tokens: int,
+    batch: int,
     learning_rate: float,
     seed: int,
 ) -> Any:
     """Train tokenizer and model on random episodes into `out`; return the `Fitted` of the run.
 
-    Goes on from its last checkpoint in `work`.
+    `pack_tokens` bounds what is read at once, `batch` the packs in a step. Goes on from its last
+    checkpoint in `work`.
     """
     from alicebob.bob.rows import pack
     from alicebob.bob.training import Schedule, fit, save_curve
@@ -206,10 +250,10 @@ def train_base(
     asked = [way for aim in aims for way in words.ways(aim)]
     texts += [*asked, *(write_reply(aim, "noop") for aim in aims)] * 50
     tokenizer = build_tokenizer(texts, words_of(env), vocabulary)
-    rows = corpus(episodes, Conversation(tokenizer), aims, PACK, default_rng(seed))
-    packs = pack(rows, PACK, tokenizer.pad_token_id)
+    rows = corpus(episodes, Conversation(tokenizer), aims, pack_tokens, default_rng(seed))
+    packs = pack(rows, pack_tokens, tokenizer.pad_token_id)
     model = new_model(tokenizer, layers, width, context, seed)
-    schedule = Schedule(learning_rate, epochs, batch=6, every=200, seed=seed)
+    schedule = Schedule(learning_rate, epochs, batch, every=200, seed=seed)
     fitted = fit(model, packs, [], schedule, work)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)

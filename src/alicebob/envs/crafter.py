@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from alicebob.envs.crafter_game import Cow, Game, Skeleton, Zombie
 from alicebob.envs.crafter_trials import trials
-from alicebob.envs.suite import Trial
+from alicebob.envs.hooks import Trial
 from alicebob.errors import UnknownName, UsageError
 
 __all__ = ["ACTIONS", "LIMITS", "OBSERVATIONS", "Crafter", "achievement_score"]

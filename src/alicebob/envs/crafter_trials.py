@@ -12,7 +12,7 @@ from typing import Any
 
 from crafter import constants
 
-from alicebob.envs.suite import Trial
+from alicebob.envs.hooks import Trial
 
 __all__ = ["trials"]
 

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from alicebob.bob.conversation import Conversation
 from alicebob.policies import Live
+from alicebob.sight import as_shown
 
 __all__ = ["Choices"]
 
 MARK = "Action:"
+FREE = "..."  # what is free to fill in, in an action such as "search[...]"
 REMEMBERED = 10_000  # states whose tokens are kept
 
 
@@ -42,7 +44,9 @@ class Choices:
             _, found, tail = self._conversation.decode(ids).rpartition(MARK)
             if not found:
                 continue
-            left = self.left(tail, tuple(live.info.get("admissible_actions", ())))
+            actions = live.info.get("admissible_actions", ())
+            shown = tuple(as_shown(action, live.observation) for action in actions)
+            left = self.left(tail, shown)
             if left:
                 kept = logits[row, left].clone()
                 logits[row] = float("-inf")
@@ -61,6 +65,12 @@ class Choices:
         found: set[int] = set()
         for action in actions:
             whole = f" {action}"
+            name, free, close = whole.partition(FREE)
+            if free and tail.startswith(name):
+                # What is free is the model's to say; what closes it ends the reply.
+                return [self._end] if tail.endswith(close) and len(tail) > len(name + close) else []
+            if free:
+                whole = name
             if tail == whole:
                 found.add(self._end)
             elif whole.startswith(tail):

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from alicebob.envs.webshop.goals import goal_of, limit_text, said
+from alicebob.envs.webshop.goals import asked, goal_of, limit_text, said
 from alicebob.envs.webshop.product import Goal, Product, draw_for, price_limit
 
 __all__ = ["Maker"]
@@ -128,7 +128,7 @@ class Maker:
         if kind == "synthetic":
             text = said(f"Find me {', '.join(attributes)} {product.kind}", options, limit)
             return goal_of(product, text, attributes, options, limit)
-        text = _asked(product.kind, attributes, list(options.values()), draw)
+        text = asked(product.kind, attributes, list(options.values()), draw)
         values = tuple(options.values())
         return goal_of(product, text + limit_text(limit), attributes, values, limit)
 
@@ -142,13 +142,3 @@ def _praise(word: str, name: str, draw: Random) -> str:
         f"{word} without compromise.",
     )
     return draw.choice(ways)
-
-
-def _asked(kind: str, attributes: tuple[str, ...], values: list[str], draw: Random) -> str:
-    """Return a wish as a person might put it."""
-    wish = draw.choice(("i need", "i am looking for", "i want", "show me", "looking for"))
-    qualities = " and ".join(attributes)
-    chosen = draw.choice((", in ", ". choose ", ", preferably "))
-    options = f"{chosen}{' and '.join(values)}" if values else ""
-    form = draw.choice(("{w} {q} {k}{o}", "{w} {k} that are {q}{o}", "{w} some {q} {k}{o}"))
-    return form.format(w=wish, q=qualities, k=kind, o=options)

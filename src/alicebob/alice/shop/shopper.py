@@ -1,0 +1,257 @@
+"""Shopper: the embedded Alice in a shop. She looks around as a persona and buys what is new to her.
+
+She knows how to search, click and buy, and no product. An episode begins with a plan: a kind of
+thing that she has met, and qualities that she has read of; where she knows none, or for a change,
+she first searches for words of her persona. What suits a plan she opens, reads about, chooses
+options of, and buys. Wishes of the feedback tilt her plans. Invariant: an episode depends on its
+task, the memory and wishes given, and its own draws. Does not: know of goals or rewards.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.random import Generator
+
+from alicebob.alice.shop.memory import Known, Memory, head_of
+from alicebob.alice.shop.reading import Offer, Page, options_on, prices, read
+from alicebob.envs.webshop.search import STOP
+from alicebob.errors import UsageError
+from alicebob.policies import Live, Reply
+from alicebob.policies.curious import EVIDENCE
+from alicebob.sight import as_shown
+
+__all__ = ["ASPECTS", "Reader", "Shopper"]
+
+ASPECTS = ("bought", "kind", "attributes", "options", "price")  # what feedback may wish for
+SCOUTING = 0.15  # share of episodes that begin with a search for words of the persona
+TASTE = 4.0  # how much more she wants what reminds of her persona
+READING = 0.3  # chance to read about what she has no doubt of
+BARE = 0.1  # chance to leave an option group as it is
+SEARCHES = 3  # in an episode
+HASTE = 6  # turns before the end from which she takes what there is
+STEM = 5  # letters by which words are taken for the same
+_WORD = re.compile(r"[a-z]{3,}")
+
+
+class Reader:
+    """What one episode teaches: takes in each page, whoever acts."""
+
+    def __init__(self) -> None:
+        self.memory = Memory()
+
+    def observe(self, observation: str, info: Mapping[str, Any]) -> Page | None:
+        """Read a page and remember it; return it, None where it cannot be read."""
+        page = read(observation)
+        if page is None:
+            return None
+        for offer in page.offers:
+            self.memory.see(offer)
+        asin = info.get("product")
+        if asin and page.kind == "item":
+            self.memory.look(asin, page, len(options_on(page, info)))
+        elif asin and page.kind == "sub_page":
+            self.memory.look(asin, page)
+        return page
+
+    def close(self, info: Mapping[str, Any]) -> Memory:
+        """Return all that was met, once the episode is over."""
+        self.memory.close(info.get("events", ()), info.get("result", {}).get("asin", ""))
+        return self.memory
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What to look for: a kind of thing, "" where it is words to scout with, and qualities."""
+
+    query: str
+    thing: str = ""
+    qualities: tuple[str, ...] = ()
+    cheap: bool = False
+
+
+class Shopper:
+    """The policy: one mind per live episode."""
+
+    def __init__(
+        self, memory: Memory | None = None, wishes: Mapping[str, float] | None = None
+    ) -> None:
+        self.memory = memory or Memory()
+        self.wishes = dict(sorted((wishes or {}).items()))
+        self._things = self.memory.things()
+        self._shared = self.memory.qualities()
+
+    def start(self, wave: Sequence[Live]) -> None:
+        """Begin each episode with what was known before the wave.
+
+        Raises UsageError where the environment has no pages.
+        """
+        for live in wave:
+            if "page" not in live.info:
+                raise UsageError("The embedded Alice was to shop where there are no pages.")
+            live.memory = _Mind(self, live)
+
+    def act(self, lives: Sequence[Live]) -> list[Reply]:
+        """Decide for each episode; a tag says what for, e.g. "intent:find running shoes"."""
+        replies = []
+        for live in lives:
+            mind: _Mind = live.memory
+            action, intent = mind.decide(live)
+            replies.append(Reply(as_shown(action, live.observation), tags=(f"intent:{intent}",)))
+        return replies
+
+    def finish(self, live: Live) -> Mapping[str, Any]:
+        """Return what the episode taught."""
+        mind: _Mind = live.memory
+        return {EVIDENCE: mind.reader.close(live.info).to_json()}
+
+    def plan(self, persona: str, draw: Generator, seen: Memory) -> _Plan:
+        """Return what to look for; `seen` is what the episode itself has shown so far."""
+        things = self._things or seen.things()
+        products = self.memory.products if self._things else seen.products
+        shared = self._shared if self._things else None
+        wish = self._wish(draw)
+        names = sorted(things)
+        if wish in things:
+            names = [wish]
+        if not names:
+            return _scouting(persona, draw)
+        liked = _stems(persona)
+        weights = [_appeal([products[a] for a in things[name]], liked) for name in names]
+        thing = names[_choice(weights, draw)]
+        kin = [products[asin] for asin in things[thing]]
+        if wish == "options":
+            most = max(known.groups or 0 for known in kin)
+            kin = [known for known in kin if (known.groups or 0) == most]
+        like = kin[_choice([1.0 / (1 + known.bought) for known in kin], draw)]
+        qualities = like.qualities(shared) if shared else like.said()
+        qualities = [q for q in qualities if not set(q.split()) & set(thing.split())]
+        many = 3 if wish in ("kind", "attributes") else int(draw.integers(1, 4))
+        chosen = [qualities[int(i)] for i in draw.permutation(len(qualities))[:many]]
+        query = ", ".join(chosen) + (" " if chosen else "") + thing
+        return _Plan(query, thing, tuple(chosen), cheap=wish == "price")
+
+    def _wish(self, draw: Generator) -> str:
+        """Return what to go for this time; wishes of weight 1 are followed half of the time."""
+        total = sum(self.wishes.values())
+        if not total or draw.random() >= total / (1.0 + total):
+            return ""
+        names = list(self.wishes)
+        return names[_choice([self.wishes[name] for name in names], draw)]
+
+
+@dataclass(slots=True)
+class _Mind:
+    """One episode: what was read in it, what is looked for, how far that has come."""
+
+    shopper: Shopper
+    live: Live
+    reader: Reader = field(default_factory=Reader)
+    plan: _Plan | None = None
+    searches: int = 0
+    read_on: str = ""  # the product whose features were read
+    left: frozenset[str] = frozenset()  # option groups left as they are
+
+    def decide(self, live: Live) -> tuple[str, str]:
+        """Return an action and what it is for."""
+        page = self.reader.observe(live.observation, live.info)
+        actions = live.info["admissible_actions"]
+        if page is None:
+            return str(actions[int(live.draw.integers(len(actions)))]), "wander"
+        act = {
+            "index": self._search,
+            "results": self._open,
+            "item": self._choose,
+            "sub_page": self._return,
+        }[page.kind]
+        action, intent = act(page)
+        return action, intent
+
+    @property
+    def _hurried(self) -> bool:
+        return len(self.live.turns) >= self.live.task.max_turns - HASTE
+
+    def _search(self, page: Page) -> tuple[str, str]:
+        draw = self.live.draw
+        first = self.searches == 0
+        self.searches += 1
+        if first and (not self.shopper.memory.products or draw.random() < SCOUTING):
+            self.plan = _scouting(page.told, draw)
+        else:
+            self.plan = self.shopper.plan(page.told, draw, self.reader.memory)
+        return f"search[{self.plan.query}]", self._intent()
+
+    def _open(self, page: Page) -> tuple[str, str]:
+        """Open the first offer that suits the plan best; where none does, search again."""
+        plan = self.plan
+        suited: list[Offer] = []
+        if plan is not None and plan.thing:
+            suited = [o for o in page.offers if _words(plan.thing) <= _words(o.title)]
+        last = self.searches >= SEARCHES or self._hurried
+        if not suited and (not last or not page.offers):
+            return "click[back to search]", self._intent()
+        qualities = plan.qualities if plan is not None else ()
+        fits = [sum(q in o.title.lower() for q in qualities) for o in suited or page.offers]
+        best = [o for o, n in zip(suited or page.offers, fits, strict=True) if n == max(fits)]
+        if plan is not None and plan.cheap:
+            best.sort(key=lambda offer: max(prices(offer.price), default=0.0))
+        return f"click[{best[0].asin.lower()}]", self._intent()
+
+    def _choose(self, page: Page) -> tuple[str, str]:
+        """Read, choose a value of each option group, buy."""
+        live, draw = self.live, self.live.draw
+        asin = str(live.info["product"])
+        groups = options_on(page, live.info)
+        if self.read_on != asin:
+            self.read_on = asin
+            self.left = frozenset(name for name in sorted(groups) if draw.random() < BARE)
+            sure = self.plan is not None and all(
+                q in page.title.lower() for q in self.plan.qualities
+            )
+            if not self._hurried and (not sure or draw.random() < READING):
+                return "click[features]", self._intent()
+        for name, values in groups.items():
+            if name not in live.info["options"] and name not in self.left:
+                return f"click[{values[int(draw.integers(len(values)))]}]", f"choose {name}"
+        return "click[buy now]", self._intent()
+
+    def _return(self, page: Page) -> tuple[str, str]:
+        return "click[< prev]", self._intent()
+
+    def _intent(self) -> str:
+        thing = self.plan.thing if self.plan is not None else ""
+        return f"find {thing}" if thing else "look around"
+
+
+def _scouting(persona: str, draw: Generator) -> _Plan:
+    words = sorted(set(_WORD.findall(persona.lower())) - STOP) or ["new"]
+    chosen = draw.permutation(len(words))[: int(draw.integers(1, 3))]
+    return _Plan(" ".join(words[int(i)] for i in chosen))
+
+
+def _appeal(kin: Sequence[Known], liked: set[str]) -> float:
+    """Return how much a kind of thing draws her: what she bought seldom, what her persona likes."""
+    bought = sum(known.bought for known in kin)
+    near = sum(bool(liked & _stems(known.title)) for known in kin) / len(kin)
+    return (1.0 + TASTE * near) / (1 + bought)
+
+
+def _stems(text: str) -> set[str]:
+    return {word[:STEM] for word in _WORD.findall(text.lower()) if word not in STOP}
+
+
+def _words(text: str) -> set[str]:
+    return set(text.lower().split()) | set(head_of(text))
+
+
+def _choice(weights: Sequence[float], draw: Generator) -> int:
+    """Return an index, drawn by weights."""
+    place = draw.random() * sum(weights)
+    for index, weight in enumerate(weights):
+        place -= weight
+        if place < 0:
+            return index
+    return len(weights) - 1

@@ -1,0 +1,206 @@
+"""Verdicts: what Bob got wrong in the shop, and what Alice should buy next to show him better.
+
+Every episode that missed its goal gets one reason, found in what the environment says of the
+purchase. Wished for are the parts of a goal that he misses, and the kinds of things that were asked
+for when he failed. Invariant: everything is computed from the episodes and counts given; what a
+page or a model said is quoted shortened and escaped. Does not: look at test episodes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from alicebob.alice.feedback import EVIDENCE, INVALID, WISHES, Feedback, Verdict, looped, quoted
+from alicebob.alice.shop.memory import Memory
+from alicebob.trace import Episode, Outcome
+
+__all__ = ["REASONS", "judge", "write_feedback"]
+
+REASONS = {
+    "never_bought": "he bought nothing",
+    "invalid": "he named actions that the page does not have, and bought nothing",
+    "loop": "he repeated himself, and bought nothing",
+    "wrong_kind": "he bought another kind of thing",
+    "wrong_product": "what he bought lacks a quality that was asked for",
+    "missed_option": "he left out an option that was asked for",
+    "over_price": "it cost more than was allowed",
+}
+#: The event that says a part of the goal was met, and the reasons that speak of it.
+PARTS = {
+    "bought": ("never_bought", "invalid", "loop"),
+    "kind": ("wrong_kind",),
+    "attributes": ("wrong_product",),
+    "options": ("missed_option",),
+    "price": ("over_price",),
+}
+SAID = {
+    "bought": "buy anything at all",
+    "kind": "buy the right kind of thing",
+    "attributes": "buy what has the qualities",
+    "options": "choose the options",
+    "price": "keep to the price",
+}
+THINGS = 3  # kinds of things wished for at most
+
+
+def judge(episodes: Sequence[Episode], memory: Memory) -> list[Verdict]:
+    """Return a verdict for each episode that had a goal, in order."""
+    return [_judge(e, str(e.meta["target"])) for e in episodes if e.meta.get("target")]
+
+
+def _judge(episode: Episode, target: str) -> Verdict:
+    if episode.outcome is Outcome.SUCCESS:
+        return Verdict(episode.id, target, True)
+    turns = episode.turns
+    bought = episode.summary.get("result")
+    if bought is None:
+        lost = [t for t in turns if "invalid_action" in t.tags]
+        if len(lost) > INVALID * len(turns):
+            detail = f"such as {quoted(lost[0].action)}"
+            return Verdict(episode.id, target, False, "invalid", detail)
+        if detail := looped(turns):
+            return Verdict(episode.id, target, False, "loop", detail)
+        return Verdict(episode.id, target, False, "never_bought", f"in {len(turns)} turns")
+    met = set(episode.summary["events"])
+    part = next((p for p in PARTS if p not in met), "attributes")
+    return Verdict(episode.id, target, False, PARTS[part][0], _detail(part, bought))
+
+
+def _detail(part: str, bought: Mapping[str, Any]) -> str:
+    score = bought["score"]
+    if part == "options":
+        chosen = ", ".join(f"{group} {value}" for group, value in bought["options"].items())
+        return f"chosen: {quoted(chosen or 'nothing')}; {score['options']:.0%} of what was asked"
+    if part == "price":
+        return f"${bought['price']:.2f}"
+    if part == "attributes":
+        return f"{score['attributes']:.0%} of the qualities"
+    return ""
+
+
+def write_feedback(
+    round_id: str,
+    verdicts: Sequence[Verdict],
+    episodes: Sequence[Episode],
+    memory: Memory,
+    skill_counts: Mapping[str, int],
+) -> Feedback:
+    """Return the feedback on the verdicts and the validation episodes of a round.
+
+    `skill_counts` is how many skills of each kind Bob has been trained on so far.
+    """
+    by_id = {episode.id: episode for episode in episodes}
+    judged = [(verdict, by_id[verdict.episode]) for verdict in verdicts]
+    rows = {part: _row(part, judged) for part in PARTS}
+    rows = {part: row for part, row in rows.items() if row["tried"]}
+    explore = _wishes(rows, _failed_things(judged, memory))
+    prose = _prose(round_id, rows, verdicts, explore, skill_counts, memory)
+    return Feedback(round_id, rows, explore, prose)
+
+
+def _row(part: str, judged: Sequence[tuple[Verdict, Episode]]) -> dict[str, Any]:
+    """Return how often a part of the goal was at stake and met: of a purchase, but for buying."""
+    at_stake = [
+        (verdict, episode)
+        for verdict, episode in judged
+        if part == "bought" or "bought" in episode.summary["events"]
+    ]
+    missed = [v for v, episode in at_stake if part not in episode.summary["events"]]
+    reasons = Counter(v.reason for v in missed if v.reason in PARTS[part])
+    failure = min(reasons, key=lambda reason: (-reasons[reason], reason)) if reasons else ""
+    failure = failure or (PARTS[part][0] if missed else "")
+    cited = [v.episode for v in missed if v.reason == failure] or [v.episode for v in missed]
+    return {
+        "tried": len(at_stake),
+        "succeeded": len(at_stake) - len(missed),
+        "failure": failure,
+        "evidence": cited[:EVIDENCE],
+    }
+
+
+def _failed_things(
+    judged: Sequence[tuple[Verdict, Episode]], memory: Memory
+) -> dict[str, tuple[int, int]]:
+    """Return for each kind of thing that Alice knows and was asked for: failures, and goals."""
+    counts: dict[str, tuple[int, int]] = {}
+    names = [f" {name} " for name in sorted(memory.things())]
+    for verdict, episode in judged:
+        asked = f" {episode.instruction.lower().replace(',', ' ')} "
+        found = [name for name in names if name in asked]
+        # "running shoes" is meant where "shoes" is a kind of thing too
+        found = [n for n in found if not any(n != other and n in other for other in found)]
+        for name in (n.strip() for n in found):
+            failed, goals = counts.get(name, (0, 0))
+            counts[name] = failed + (not verdict.success), goals + 1
+    return counts
+
+
+def _wishes(
+    rows: Mapping[str, Mapping[str, Any]], things: Mapping[str, tuple[int, int]]
+) -> dict[str, float]:
+    """Weigh what to show: parts of a goal by the share missed, things by the failures."""
+    weights = {part: 1.0 - row["succeeded"] / row["tried"] for part, row in rows.items()}
+    failed = {name: float(n) for name, (n, _) in things.items() if n and name not in PARTS}
+    worst = sorted(failed.items(), key=lambda item: (-item[1], item[0]))[:THINGS]
+    best = [*_shares(list(weights.items())), *_shares(worst)]
+    best = sorted(best, key=lambda item: (-item[1], item[0]))[:WISHES]
+    return {name: round(weight, 4) for name, weight in sorted(_shares(best))}
+
+
+def _shares(weights: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    total = sum(weight for _, weight in weights)
+    return [(name, weight / total) for name, weight in weights if weight > 0]
+
+
+def _prose(
+    round_id: str,
+    rows: Mapping[str, Mapping[str, Any]],
+    verdicts: Sequence[Verdict],
+    explore: Mapping[str, float],
+    skill_counts: Mapping[str, int],
+    memory: Memory,
+) -> str:
+    """Write the feedback as a person would read it, in Markdown."""
+    done = sum(verdict.success for verdict in verdicts)
+    shown = sum(skill_counts.values())
+    parts = [
+        f"# Feedback after {round_id}",
+        f"Bob was asked for {len(verdicts)} things and bought {done} of them just as asked. He has "
+        f"been shown {shown} purchase{'s' * (shown != 1)}.",
+    ]
+    missed = [part for part, row in rows.items() if row["succeeded"] < row["tried"]]
+    if missed:
+        lines = [_line(part, rows[part], verdicts) for part in missed]
+        parts.append("## Where he fails\n\n" + "\n".join(lines))
+    if explore:
+        ranked = sorted(explore.items(), key=lambda item: (-item[1], item[0]))
+        plans = "\n".join(f"- {_plan(name, memory)} ({weight:.0%})" for name, weight in ranked)
+        parts.append("## What I shall shop for next\n\n" + plans)
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(part: str, row: Mapping[str, Any], verdicts: Sequence[Verdict]) -> str:
+    details = [v.detail for v in verdicts if v.episode in row["evidence"] and v.detail]
+    detail = f" ({details[0]})" if details else ""
+    return (
+        f"- **{SAID[part]}**: {row['succeeded']} of {row['tried']}; "
+        f"{REASONS[row['failure']]}{detail}, as in {', '.join(row['evidence'])}."
+    )
+
+
+PLANS = {
+    "bought": "buy by the shortest way",
+    "kind": "name the thing and all that I know of it",
+    "attributes": "name all that I know of a thing",
+    "options": "choose what has most options",
+    "price": "take the cheapest that suits",
+}
+
+
+def _plan(name: str, memory: Memory) -> str:
+    if name in PLANS:
+        return PLANS[name]
+    known = len(memory.things().get(name, ()))
+    return f"buy {quoted(name)}, of which I know {known}"
