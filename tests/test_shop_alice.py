@@ -4,11 +4,13 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from scripted import serving
 from test_webshop import ENTRY, HOSTILE, lay_out, walk
 
 from alicebob import make
 from alicebob.alice.embedded import GRID, SHOP, embedded_for, watch
 from alicebob.alice.explorer import explore
+from alicebob.alice.hindsight import agrees, relabel
 from alicebob.alice.shop import verdicts
 from alicebob.alice.shop.memory import Memory
 from alicebob.alice.shop.reading import Offer, read
@@ -19,6 +21,8 @@ from alicebob.alice.watching import Watched
 from alicebob.bob.conversation import Conversation
 from alicebob.bob.rows import rows_of
 from alicebob.bob.tiny import RandomPolicy, build_tokenizer
+from alicebob.chat import ServedChat
+from alicebob.endpoint import Endpoint
 from alicebob.envs import describe
 from alicebob.envs.hooks import actions_of, score_of, task_free, tasks_of
 from alicebob.envs.webshop.goals import split_of
@@ -219,6 +223,23 @@ def test_another_instruction_stands_on_the_pages_too(explored):
     other = reworded(skill, "I need that one, please.")
     assert all("I need that one, please." in turn.observation for turn in other.turns)
     assert check([other], episodes, "webshop", SETTINGS)[0] == [other]
+
+
+def test_a_language_model_writes_the_request_and_the_rest_holds(explored, tmp_path):
+    episodes, _ = explored
+    skills = check(label(episodes, "r001"), episodes, "webshop", SETTINGS)[0][:4]
+    said = 'My "dream" is one of these.'
+    with serving(answer=lambda body: json.dumps({"instruction": said})) as server:
+        talk = ServedChat(Endpoint(server.url, "m", concurrency=2))
+        told, tally = relabel(skills, talk, tmp_path / "i.jsonl", SHOP.reworded)
+        asked = [body["messages"][0]["content"] for _, _, body in server.requests]
+    assert tally.rejected == 0
+    # She is shown what was done, and not the words that the rule found for it.
+    assert not any(skill.instruction in question for skill in skills for question in asked)
+    assert {skill.instruction for skill in told} == {said}
+    assert check(told, episodes, "webshop", SETTINGS)[0] == told
+    assert not agrees(told[0])
+    assert agrees(skills[0])
 
 
 def test_human_goals_get_requests_as_people_put_them(tmp_path):

@@ -311,9 +311,12 @@ def add_round(parent: str | None, words: tuple[str, ...]) -> None:
 @round_.command("try")
 @click.option("--split", type=click.Choice(["validation", "test"]), default="test")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; by default data/tried/ID.")
+@click.option("--context", type=int, help="Tokens he sees; by default those of his round.")
 @click.argument("round_id", metavar="ID")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
-def try_round(split: str, out: Path | None, round_id: str, settings: tuple[str, ...]) -> None:
+def try_round(
+    split: str, out: Path | None, context: int | None, round_id: str, settings: tuple[str, ...]
+) -> None:
     """Try a round's Bob again, in other settings of its environment; figures go to stdout.
 
     KEY=VALUE change the environment of params.yaml, e.g. catalogue=DIR.
@@ -328,7 +331,13 @@ def try_round(split: str, out: Path | None, round_id: str, settings: tuple[str, 
     folder = out or Path("data/tried") / round_id
     with tqdm(unit="episode", desc=round_id, mininterval=1) as bar:
         found = evaluate_round(
-            round_id, params, split, folder, settings=changed, done=lambda _: bar.update()
+            round_id,
+            params,
+            split,
+            folder,
+            settings=changed,
+            context=context,
+            done=lambda _: bar.update(),
         )
     click.echo(f"Episodes and figures are in {folder}.", err=True)
     click.echo(json.dumps(found, indent=1))

@@ -195,13 +195,14 @@ def explore(context: Context) -> None:
     knowledge.save(folder / "knowledge.json")
     made = [e.summary["progress"] for e in episodes if "progress" in e.summary]
     progress = evaluation.mean(made)
-    figures = {"progress": progress, "budget": totals(episodes), "wishes": wishes}
+    budget = totals(episodes)
+    figures = {"episodes": len(episodes), "progress": progress, "budget": budget, "wishes": wishes}
     for number, text in enumerate(texts):
         write_text(folder / f"prompt-{number:02d}.md", text)
     _write_json(folder / "report.json", figures)
     facts = {"environment": _env_name(context), "episodes": len(episodes)}
     facts |= {"progress": progress["mean"]} if made else {}
-    facts |= totals(episodes)
+    facts |= budget
     about = "Task-free play by the embedded Alice; each episode replays from its seed and actions."
     dataset.write_card(folder, f"Episodes of {context.round}", facts, about)
 
@@ -401,7 +402,7 @@ def _data(context: Context, episodes: Sequence[Episode]) -> dict[str, Any]:
         budget["train.tokens"] = json.loads(curve.read_text(encoding="utf-8"))["tokens"]
     return {
         "data": {
-            "episodes": explored.get("progress", {}).get("n", 0),
+            "episodes": explored.get("episodes", 0),
             "skills": cut["kept"],
             "skills_total": cut.get("total", 0),
             "valid_share": round(cut["kept"] / cut["cut"], 6) if cut["cut"] else None,

@@ -88,16 +88,18 @@ def evaluate_round(
     out: Path,
     *,
     settings: Mapping[str, Any],
+    context: int | None = None,
     done: Done = lambda episode: None,
 ) -> dict[str, Any]:
     """Let the Bob of a round play the split; otherwise as `evaluate_served`.
 
-    Raises UsageError where the round has no adapter yet.
+    `context` is how many tokens he sees, by default those of his round. Raises UsageError where the
+    round has no adapter yet.
     """
     adapter = place("bob", round_id)
     weights = adapter / "adapter_model.safetensors"
     stamp = hashlib.sha256(weights.read_bytes()).hexdigest()[:12] if weights.is_file() else ""
-    bob = params.bob.model_dump()
+    bob = params.bob.model_dump() | ({"context": context} if context else {})
     found = _evaluate(
         functools.partial(build_bob, adapter, bob),
         {"round": round_id, "adapter": stamp, **bob},

@@ -137,8 +137,11 @@ def add_thoughts(
 def agrees(skill: Skill) -> bool:
     """Say whether an instruction names what the environment says was achieved.
 
-    A plain rule: a word of the event's own, its verb aside where it has others, stands in it.
+    A plain rule: a word of the event's own, its verb aside where it has others, stands in it; of a
+    purchase, a word that was searched for.
     """
+    if "goal" in skill.options:
+        return bool(_words(skill.turns[0].action.partition("[")[2]) & _words(skill.instruction))
     words = skill.name.split("_")
     return any(word in skill.instruction.lower() for word in words[1:] or words)
 

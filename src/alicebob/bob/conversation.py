@@ -177,7 +177,7 @@ class Conversation:
             )
         return found.group(1), found.group(2), found.group(3)
 
-    def _encode(self, text: str) -> list[int]:
+    def plain(self, text: str) -> list[int]:
         """Tokenise plain text, in which special tokens count as letters."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
         if backend is None:
@@ -201,7 +201,7 @@ class Conversation:
                 plain += run
                 continue
             if plain:
-                ids += self._encode(plain)
+                ids += self.plain(plain)
             plain = ""
             if run is not None:
                 ids.append(run)

@@ -51,11 +51,14 @@ were drawn at random. It is the base that every round's LoRA adapter is trained 
 PRETOKEN = "|".join(
     [
         r" ?\[(?:clicked )?button_?\]",
-        r" (?=[A-Z][A-Z0-9]{9}\b)|\b[A-Z](?=[A-Z0-9]{9}\b)|(?<=[A-Z0-9])[A-Z0-9](?![a-z])",
+        r"\s(?=[A-Z][A-Z0-9]{9}\b)|\b[A-Z](?=[A-Z0-9]{9}\b)|(?<=[A-Z0-9])[A-Z0-9](?![a-z])",
         r"\n[A-Za-z_]+(?:[0-9]|:)?|[A-Za-z]+:| ?[A-Za-z_]+[0-9]?|\n",
         r" ?[0-9]| ?[^\sA-Za-z0-9_]|\s",
     ]
 )
+#: A word in brackets is the same word as elsewhere: it gets the space it has there, and loses it
+#: again when it is spoken.
+OPENED = r"\[(?!(?:clicked )?button)(?=[A-Za-z0-9])"
 
 
 class RandomPolicy:
@@ -170,17 +173,18 @@ def build_tokenizer(texts: Sequence[str], names: Sequence[str], vocabulary: int)
     `names` are counted often, so that the interface's own words are single tokens even where random
     play hardly meets them (iron, diamond). Any text can be written: what is unknown goes by bytes.
     """
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Replace(Regex(OPENED), "[ ")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(PRETOKEN), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Replace("[ ", "[")])
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
         special_tokens=[PAD, USER, BOB, END],

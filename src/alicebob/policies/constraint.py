@@ -34,6 +34,9 @@ class Choices:
             text = conversation.tokenizer.decode([number])
             if number not in special and text and "\ufffd" not in text:
                 self._ids.setdefault(text, []).append(number)
+        # Some tokenizers have a word in brackets begin with the space that it has elsewhere.
+        plain = conversation.plain
+        self._spaced = plain("[a") == plain("[") + plain(" a")
         self._known: dict[tuple[str, tuple[str, ...]], list[int]] = {}
 
     def narrow(
@@ -75,6 +78,8 @@ class Choices:
                 found.add(self._end)
             elif whole.startswith(tail):
                 rest = whole[len(tail) :]
-                for length in range(1, len(rest) + 1):
-                    found.update(self._ids.get(rest[:length], ()))
+                ways = (rest, f" {rest}") if self._spaced and tail.endswith("[") else (rest,)
+                for way in ways:
+                    for length in range(1, len(way) + 1):
+                        found.update(self._ids.get(way[:length], ()))
         return sorted(found)
