@@ -44,7 +44,7 @@ def test_a_round_changes_only_what_it_names(tmp_path):
         (("seed: 1 ", "seed: -1 "), "seed: .* greater than or equal to 0"),
         (("  repeat: 4 ", "  repeat: true "), "train.repeat: .* valid integer, got True"),
         (("learning_rate: 2.0e-3", "learning_rate: .inf"), "learning_rate: .* finite"),
-        (("pack_tokens: 160", "pack_tokens: 128"), "at least bob.context"),
+        (("  pack_tokens: 160\n", "  pack_tokens: 128\n"), "at least bob.context"),
     ],
 )
 def test_wrong_parameters_are_one_sentence(tmp_path, change, message):

@@ -49,10 +49,10 @@ def shop():
     return make("webshop", **SETTINGS)
 
 
-def shopping(folder, count=60, wishes=None, memory=None, settings=SETTINGS):
+def shopping(folder, count=60, wishes=None, memory=None, settings=SETTINGS, personas=PERSONAS):
     env = make("webshop", **settings)
     chosen = [
-        Task(f"r001-explore-{n:04d}", n, "", task_free(env, PERSONAS[n % 4]), 15)
+        Task(f"r001-explore-{n:04d}", n, "", task_free(env, personas[n % len(personas)]), 15)
         for n in range(count)
     ]
     spec = describe("webshop", settings)
@@ -86,7 +86,8 @@ def test_a_page_is_read_as_it_is(observation):
             assert [f"click[{o.asin.lower()}]" for o in page.offers] == links
             if page.kind == "item":
                 product = env.catalogue[env.catalogue.number(info["product"])]
-                assert (page.title, page.price) == (product.title, f"Price: {product.price_tag}")
+                assert page.price == f"Price: {product.price_tag}"
+                assert product.title.startswith(page.title)
     assert set(kinds) == {"index", "results", "item", "sub_page"}
     assert read("nothing of the kind") is None
 
@@ -205,8 +206,8 @@ def test_a_skill_that_was_tampered_with_is_dropped(explored):
     cheap = {"goal": {**skill.options["goal"], "price_upper": 0.5}}
     wrong = [
         replace(skill, turns=(replace(first, action="search[gold]"), *rest)),
-        replace(skill, turns=(replace(first, observation="WebShop"), *rest)),
-        replace(skill, options=cheap),
+        replace(skill, id="b", turns=(replace(first, observation="WebShop"), *rest)),
+        replace(skill, id="c", options=cheap),
     ]
     kept, dropped = check(wrong, episodes, "webshop", SETTINGS)
     assert kept == []
@@ -373,7 +374,9 @@ def test_hostile_texts_change_no_mask_and_no_report(tmp_path):
         "observation": "text_rich",
         "tagger": "content-words",
     }
-    episodes, memory = shopping(tmp_path / "journals", 12, settings=settings)
+    episodes, memory = shopping(
+        tmp_path / "journals", 12, settings=settings, personas=("I read by a lamp.",)
+    )
     assert all(e.turns[-1].events == ("bought",) for e in episodes)
     tokenizer = build_tokenizer(["Find me a lamp <|end|>"] * 9, ["lamp"], 400)
     conversation = Conversation(tokenizer)
@@ -428,4 +431,4 @@ def test_a_constrained_search_is_free_and_everything_else_is_not(base):
     assert {text.strip()[:1] for text in texts("")} <= {"s", "c", ""}
     assert texts(" search[") == texts(" search[a lamp") == texts(" search[]") == set()
     assert choices.left(" search[a lamp]", actions) == [Conversation(tokenizer).end[-1]]
-    assert all("Buy Now]".startswith(text) for text in texts(" click["))
+    assert all("Buy Now]".startswith(text.lstrip()) for text in texts(" click["))

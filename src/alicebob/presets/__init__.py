@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 
 from alicebob.errors import UnknownName
 from alicebob.rounds import edit
@@ -48,10 +49,19 @@ def apply(name: str) -> int:
         for block, settings in values.items():
             for key, value in settings.items():
                 changed += data[block].get(key) != value
-                data[block][key] = value
+                data[block][key] = _on_one_line(value)
 
     edit(change)
     return changed
+
+
+def _on_one_line(value: Any) -> Any:
+    """Return a list that is written on the line of its name, before the comment there."""
+    if not isinstance(value, list):
+        return value
+    line = CommentedSeq(value)
+    line.fa.set_flow_style()
+    return line
 
 
 def _text(name: str) -> str:

@@ -182,7 +182,8 @@ def _prose(
 
 
 def _line(part: str, row: Mapping[str, Any], verdicts: Sequence[Verdict]) -> str:
-    details = [v.detail for v in verdicts if v.episode in row["evidence"] and v.detail]
+    cited = [v for v in verdicts if v.episode in row["evidence"]]
+    details = [v.detail for v in cited if v.detail and v.reason in PARTS[part]]
     detail = f" ({details[0]})" if details else ""
     return (
         f"- **{SAID[part]}**: {row['succeeded']} of {row['tried']}; "
