@@ -127,6 +127,16 @@ def test_she_buys_something_new_each_time_the_same_in_any_run(explored, tmp_path
     assert len(memory.things()) > 20
 
 
+def test_another_seed_is_another_shopping_trip(shop):
+    def actions(seed):
+        task = Task("r001-explore-0000", seed, options=task_free(shop, "I hike."), max_turns=15)
+        (episode,) = play([shop], Shopper(), [task], "webshop")
+        return episode.actions
+
+    assert actions(1) == actions(1)
+    assert len({tuple(actions(seed)) for seed in range(8)}) > 4
+
+
 def test_a_memory_is_kept_whole_and_merges_in_any_order(explored, tmp_path):
     _, memory = explored
     memory.save(tmp_path / "knowledge.json")

@@ -82,7 +82,9 @@ def _round(name: str, depth: int, params: Params, speeds: Mapping[str, float]) -
         explored = Cost(
             name, "explore", params.explore.episodes, turns, turns, tokens, turns * REPLY
         )
+    goals = hasattr(env, "tasks")  # then every episode may be a skill, and every one is judged
     skills = min(alice.labels * max(1, len(suite)), turns)
+    skills = params.explore.episodes if goals else skills
     shown = params.skills.max_turns * seen + FRAME
     asked = [part for part in (alice.labeller, alice.thoughts) if part == "model"]
     answer = ANSWER if alice.thoughts != "model" else ANSWER + 15 * params.skills.max_turns
@@ -99,9 +101,11 @@ def _round(name: str, depth: int, params: Params, speeds: Mapping[str, float]) -
     played = 2 * amount.open_play * amount.max_turns
     played += 2 * amount.worlds * sum(trial.max_turns for trial in suite)
     evaluated = Cost(name, "evaluate", trials + 2 * amount.open_play, played)
-    judged = amount.worlds * len(suite) if alice.judge == "model" else 0
+    tried = [trial.max_turns for trial in suite for _ in range(amount.worlds)]
+    tried = [amount.max_turns] * amount.open_play if goals else tried
+    judged = len(tried) if alice.judge == "model" else 0
     told = 1 if alice.feedback == "model" else 0
-    length = sum(min(SHOWN, trial.max_turns) for trial in suite) * amount.worlds * per_turn
+    length = sum(min(SHOWN, limit) for limit in tried) * per_turn
     feedback = Cost(
         name,
         "feedback",

@@ -148,6 +148,8 @@ def prices(text: str) -> tuple[float, ...]:
 
 def retold(observation: str, told: str, instead: str) -> str:
     """Return an observation with other words where the page says what is asked for."""
+    if not told:
+        return observation
     head, found, tail = observation.partition(HEAD)
     before, at, after = tail.partition(told)
     return f"{head}{found}{before}{instead}{after}" if at else observation

@@ -219,6 +219,7 @@ def _turns(
 
 def reworded(skill: Skill, instruction: str) -> Skill:
     """Return a skill with another instruction, which its pages and its goal show too."""
+    instruction = " ".join(instruction.split())
     goal = {**skill.options["goal"], "instruction": instruction}
     turns = tuple(
         replace(turn, observation=retold(turn.observation, skill.instruction, instruction))

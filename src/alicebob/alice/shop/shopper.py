@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from numpy.random import Generator
+from numpy.random import Generator, default_rng
 
 from alicebob.alice.shop.memory import Known, Memory, head_of
 from alicebob.alice.shop.reading import Offer, Page, options_on, prices, read
@@ -92,7 +92,8 @@ class Shopper:
         for live in wave:
             if "page" not in live.info:
                 raise UsageError("The embedded Alice was to shop where there are no pages.")
-            live.memory = _Mind(self, live)
+            # A shop is the same for every seed, so that her draws must follow from it.
+            live.memory = _Mind(self, live, default_rng(live.task.seed))
 
     def act(self, lives: Sequence[Live]) -> list[Reply]:
         """Decide for each episode; a tag says what for, e.g. "intent:find running shoes"."""
@@ -149,6 +150,7 @@ class _Mind:
 
     shopper: Shopper
     live: Live
+    draw: Generator
     reader: Reader = field(default_factory=Reader)
     plan: _Plan | None = None
     searches: int = 0
@@ -160,7 +162,7 @@ class _Mind:
         page = self.reader.observe(live.observation, live.info)
         actions = live.info["admissible_actions"]
         if page is None:
-            return str(actions[int(live.draw.integers(len(actions)))]), "wander"
+            return str(actions[int(self.draw.integers(len(actions)))]), "wander"
         act = {
             "index": self._search,
             "results": self._open,
@@ -175,7 +177,7 @@ class _Mind:
         return len(self.live.turns) >= self.live.task.max_turns - HASTE
 
     def _search(self, page: Page) -> tuple[str, str]:
-        draw = self.live.draw
+        draw = self.draw
         first = self.searches == 0
         self.searches += 1
         if first and (not self.shopper.memory.products or draw.random() < SCOUTING):
@@ -202,7 +204,7 @@ class _Mind:
 
     def _choose(self, page: Page) -> tuple[str, str]:
         """Read, choose a value of each option group, buy."""
-        live, draw = self.live, self.live.draw
+        live, draw = self.live, self.draw
         asin = str(live.info["product"])
         groups = options_on(page, live.info)
         if self.read_on != asin:

@@ -210,7 +210,7 @@ class WebShop:
 
     def task_free(self, persona: str) -> dict[str, Any]:
         """Return the reset options of an episode without a goal."""
-        return {"persona": persona.strip() or IDLER}
+        return {"persona": " ".join(persona.split()) or IDLER}
 
     def score(self, rates: Mapping[str, float]) -> float:
         """Return the mean reward in percent, as published."""
