@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from alicebob.envs import make
-from alicebob.envs.hooks import suite_of
+from alicebob.envs.hooks import has_goals, suite_of
 from alicebob.params import Params, load_params, read_yaml, tree
 
 __all__ = ["Cost", "estimate", "table"]
@@ -82,7 +82,7 @@ def _round(name: str, depth: int, params: Params, speeds: Mapping[str, float]) -
         explored = Cost(
             name, "explore", params.explore.episodes, turns, turns, tokens, turns * REPLY
         )
-    goals = hasattr(env, "tasks")  # then every episode may be a skill, and every one is judged
+    goals = has_goals(env)  # then every episode may be a skill, and every one is judged
     skills = min(alice.labels * max(1, len(suite)), turns)
     skills = params.explore.episodes if goals else skills
     shown = params.skills.max_turns * seen + FRAME

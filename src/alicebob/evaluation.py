@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from alicebob.envs.hooks import Trial, suite_of, tasks_of
+from alicebob.envs.hooks import Trial, has_goals, suite_of, tasks_of
 from alicebob.policies import Task
 from alicebob.rollout import seeds
 from alicebob.trace import Episode, Outcome
@@ -73,7 +73,7 @@ def open_play_tasks(
 ) -> list[Task]:
     """Return the tasks of open play, the same worlds and goals for every round of a lineage."""
     chosen = seeds(f"{split} open play", master, episodes, space)
-    target = GOAL if hasattr(env, "tasks") else ""
+    target = GOAL if has_goals(env) else ""
     return [
         Task(f"{prefix}-{split}-open_play-{n:02d}", seed, told, options, max_turns, target)
         for n, (seed, (told, options)) in enumerate(

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from alicebob import dataset, evaluation
 from alicebob.envs import TextEnv, describe, make
-from alicebob.envs.hooks import actions_of, score_of, task_free
+from alicebob.envs.hooks import actions_of, has_goals, score_of, task_free
 from alicebob.methods import method
 from alicebob.policies import Policy, Task
 from alicebob.rollout import model_workers, play_all, seeds, totals, workers
@@ -80,7 +80,7 @@ def base(context: Context) -> None:
 
     env: Any = _maker(context)()
     chosen = seeds("base", params.seed, params.base.episodes, params.seeds.of("explore"))
-    asked = env.tasks("train", chosen) if hasattr(env, "tasks") else [("", {})] * len(chosen)
+    asked = env.tasks("train", chosen) if has_goals(env) else [("", {})] * len(chosen)
     tasks = [
         Task(f"base-{number:04d}", seed, told, options, params.base.max_turns)
         for number, (seed, (told, options)) in enumerate(zip(chosen, asked, strict=True))

@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from alicebob.errors import DamagedData
 from alicebob.trace import Episode, Outcome, Turn
 from alicebob.work import write_text
 
-__all__ = ["Feedback", "Verdict", "judge", "looped", "quoted", "rows_of", "write_feedback"]
+__all__ = ["Feedback", "Verdict", "judge", "looped", "quoted", "rows_of", "usual", "write_feedback"]
 
 LOOP = 5  # the same action on the same observation so often is a loop
 INVALID = 0.3  # share of invalid actions from which they are the reason
@@ -208,8 +208,7 @@ def rows_of(verdicts: Sequence[Verdict]) -> dict[str, dict[str, Any]]:
 
 def _row(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     failed = [v for v in verdicts if not v.success]
-    reasons = Counter(v.reason for v in failed)
-    failure = min(reasons, key=lambda reason: (-reasons[reason], reason)) if reasons else ""
+    failure = usual(v.reason for v in failed)
     cited = [v.episode for v in failed if v.reason == failure] or [v.episode for v in verdicts]
     return {
         "tried": len(verdicts),
@@ -217,6 +216,12 @@ def _row(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "failure": failure,
         "evidence": cited[:EVIDENCE],
     }
+
+
+def usual(reasons: Iterable[str]) -> str:
+    """Return the most frequent reason, of equal ones the first by name; "" for none."""
+    counts = Counter(reasons)
+    return min(counts, key=lambda reason: (-counts[reason], reason), default="")
 
 
 def _wishes(

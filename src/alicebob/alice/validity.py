@@ -84,7 +84,7 @@ def _alone(skill: Skill) -> Episode:
 def _retelling_fault(skill: Skill, episode: Episode) -> str:
     """Return why a retold skill is dropped before it is played, "" where it is not."""
     taken = iter(episode.actions[skill.start : skill.end])
-    if not all(action in taken for action in [turn.action for turn in skill.turns]):
+    if not all(turn.action in taken for turn in skill.turns):
         return "its turns are not its episode's"
     return ""
 

@@ -18,6 +18,7 @@ from alicebob.alice import words
 from alicebob.bob.conversation import Conversation, write_reply
 from alicebob.bob.rows import Row
 from alicebob.envs import TextEnv
+from alicebob.envs.hooks import FREE
 from alicebob.policies import Live, Reply
 from alicebob.sight import as_shown, run_of_words, sides
 from alicebob.trace import Episode
@@ -31,7 +32,6 @@ TEMPLATE = (
     "{% else %}{{ '<|user|>' + message.content }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|bob|>' }}{% endif %}"
 )
-FREE = "..."  # what is free in an admissible action
 SPOKEN = 8  # words put there, at most
 QUOTED = 40  # words of a page in a thought, at most
 CARD = """---

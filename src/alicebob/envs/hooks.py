@@ -13,8 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Trial", "actions_of", "score_of", "suite_of", "task_free", "tasks_of"]
+__all__ = [
+    "FREE",
+    "Trial",
+    "actions_of",
+    "has_goals",
+    "score_of",
+    "suite_of",
+    "task_free",
+    "tasks_of",
+]
 
+FREE = "..."  # what is free to fill in, in an action such as "search[...]"
 OPEN_PLAY = "Survive and achieve as much as you can."
 
 
@@ -36,12 +46,17 @@ def suite_of(env: Any) -> Sequence[Trial]:
     return env.suite() if hasattr(env, "suite") else ()
 
 
+def has_goals(env: Any) -> bool:
+    """Say whether an environment has goals of its own, by split."""
+    return hasattr(env, "tasks")
+
+
 def tasks_of(env: Any, split: str, seeds: Sequence[int]) -> list[tuple[str, Mapping[str, Any]]]:
     """Return what a whole episode is about for each seed: an instruction and reset options.
 
     Where an environment has no goals, that is to achieve as much as possible.
     """
-    if hasattr(env, "tasks"):
+    if has_goals(env):
         return list(env.tasks(split, seeds))
     return [(OPEN_PLAY, {}) for _ in seeds]
 

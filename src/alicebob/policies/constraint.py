@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from alicebob.bob.conversation import Conversation
+from alicebob.envs.hooks import FREE
 from alicebob.policies import Live
 from alicebob.sight import as_shown
 
 __all__ = ["Choices"]
 
 MARK = "Action:"
-FREE = "..."  # what is free to fill in, in an action such as "search[...]"
 REMEMBERED = 10_000  # states whose tokens are kept
 
 

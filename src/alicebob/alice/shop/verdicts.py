@@ -12,7 +12,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from alicebob.alice.feedback import EVIDENCE, INVALID, WISHES, Feedback, Verdict, looped, quoted
+from alicebob.alice.feedback import (
+    EVIDENCE,
+    INVALID,
+    WISHES,
+    Feedback,
+    Verdict,
+    looped,
+    quoted,
+    usual,
+)
 from alicebob.alice.shop.memory import Memory
 from alicebob.trace import Episode, Outcome
 
@@ -95,8 +104,9 @@ def write_feedback(
     judged = [(verdict, by_id[verdict.episode]) for verdict in verdicts]
     rows = {part: _row(part, judged) for part in PARTS}
     rows = {part: row for part, row in rows.items() if row["tried"]}
-    explore = _wishes(rows, _failed_things(judged, memory))
-    prose = _prose(round_id, rows, verdicts, explore, skill_counts, memory)
+    things = memory.things()
+    explore = _wishes(rows, _failed_things(judged, things))
+    prose = _prose(round_id, rows, verdicts, explore, skill_counts, things)
     return Feedback(round_id, rows, explore, prose)
 
 
@@ -108,8 +118,7 @@ def _row(part: str, judged: Sequence[tuple[Verdict, Episode]]) -> dict[str, Any]
         if part == "bought" or "bought" in episode.summary["events"]
     ]
     missed = [v for v, episode in at_stake if part not in episode.summary["events"]]
-    reasons = Counter(v.reason for v in missed if v.reason in PARTS[part])
-    failure = min(reasons, key=lambda reason: (-reasons[reason], reason)) if reasons else ""
+    failure = usual(v.reason for v in missed if v.reason in PARTS[part])
     failure = failure or (PARTS[part][0] if missed else "")
     cited = [v.episode for v in missed if v.reason == failure] or [v.episode for v in missed]
     return {
@@ -121,28 +130,24 @@ def _row(part: str, judged: Sequence[tuple[Verdict, Episode]]) -> dict[str, Any]
 
 
 def _failed_things(
-    judged: Sequence[tuple[Verdict, Episode]], memory: Memory
-) -> dict[str, tuple[int, int]]:
-    """Return for each kind of thing that Alice knows and was asked for: failures, and goals."""
-    counts: dict[str, tuple[int, int]] = {}
-    names = [f" {name} " for name in sorted(memory.things())]
-    for verdict, episode in judged:
+    judged: Sequence[tuple[Verdict, Episode]], things: Mapping[str, Sequence[str]]
+) -> Counter[str]:
+    """Return for each kind of thing that Alice knows how often asking for it failed."""
+    counts: Counter[str] = Counter()
+    names = [f" {name} " for name in sorted(things)]
+    for episode in (episode for verdict, episode in judged if not verdict.success):
         asked = f" {episode.instruction.lower().replace(',', ' ')} "
         found = [name for name in names if name in asked]
         # "running shoes" is meant where "shoes" is a kind of thing too
         found = [n for n in found if not any(n != other and n in other for other in found)]
-        for name in (n.strip() for n in found):
-            failed, goals = counts.get(name, (0, 0))
-            counts[name] = failed + (not verdict.success), goals + 1
+        counts.update(name.strip() for name in found)
     return counts
 
 
-def _wishes(
-    rows: Mapping[str, Mapping[str, Any]], things: Mapping[str, tuple[int, int]]
-) -> dict[str, float]:
+def _wishes(rows: Mapping[str, Mapping[str, Any]], things: Mapping[str, int]) -> dict[str, float]:
     """Weigh what to show: parts of a goal by the share missed, things by the failures."""
     weights = {part: 1.0 - row["succeeded"] / row["tried"] for part, row in rows.items()}
-    failed = {name: float(n) for name, (n, _) in things.items() if n and name not in PARTS}
+    failed = {name: float(n) for name, n in things.items() if name not in PARTS}
     worst = sorted(failed.items(), key=lambda item: (-item[1], item[0]))[:THINGS]
     best = [*_shares(list(weights.items())), *_shares(worst)]
     best = sorted(best, key=lambda item: (-item[1], item[0]))[:WISHES]
@@ -160,7 +165,7 @@ def _prose(
     verdicts: Sequence[Verdict],
     explore: Mapping[str, float],
     skill_counts: Mapping[str, int],
-    memory: Memory,
+    things: Mapping[str, Sequence[str]],
 ) -> str:
     """Write the feedback as a person would read it, in Markdown."""
     done = sum(verdict.success for verdict in verdicts)
@@ -176,7 +181,7 @@ def _prose(
         parts.append("## Where he fails\n\n" + "\n".join(lines))
     if explore:
         ranked = sorted(explore.items(), key=lambda item: (-item[1], item[0]))
-        plans = "\n".join(f"- {_plan(name, memory)} ({weight:.0%})" for name, weight in ranked)
+        plans = "\n".join(f"- {_plan(name, things)} ({weight:.0%})" for name, weight in ranked)
         parts.append("## What I shall shop for next\n\n" + plans)
     return "\n\n".join(parts) + "\n"
 
@@ -200,8 +205,5 @@ PLANS = {
 }
 
 
-def _plan(name: str, memory: Memory) -> str:
-    if name in PLANS:
-        return PLANS[name]
-    known = len(memory.things().get(name, ()))
-    return f"buy {quoted(name)}, of which I know {known}"
+def _plan(name: str, things: Mapping[str, Sequence[str]]) -> str:
+    return PLANS.get(name) or f"buy {quoted(name)}, of which I know {len(things[name])}"
