@@ -34,8 +34,9 @@ _SINGLE = "\u3040-\u309f\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff"
 _EMOJI = "\U0001f000-\U0001faff\u2600-\u27bf"
 _TOKEN = re.compile(rf"[{_SINGLE}{_EMOJI}]|(?:(?![{_SINGLE}])\w[\u0300-\u036f]*|{_INSIDE})+")
 _POSSESSIVE = re.compile(r"['’＇][sS]$")
-LONG = 4096  # documents of a term from which it is worth asking whether they can matter
-LOOKUP = 64  # what it costs to look up a document in a list, in documents read in order
+LONG = 10_000  # documents of a term from which it is worth asking whether they can matter
+POOL = 3  # times as many documents as are asked for are promising
+LOOKUP = 20  # what it costs to look up a document in a list, in documents read in order
 LONGEST = 255  # characters of a word; longer ones are cut into pieces
 
 
@@ -189,49 +190,54 @@ def _best(
 ) -> int:
     """Put the documents with the largest sums into `best`, and return how many there are.
 
-    Terms come rarest first. What is left can add at most its `bounds`: once that is less than the
-    smallest of the best sums so far, no new document can get in, and only those that still may
-    are added to: looked up in a long list where they are few, else met while it is read.
+    Terms come rarest first; what is left can add at most its `bounds`. Before a long list the most
+    promising documents are looked up in all that are left: `least`, what the last of the best of
+    these sums up to, is then surely reached. From where the rest is below it no new document can
+    get in, and those met that cannot reach it are dropped before each term.
     """
-    seen, term = 0, 0
-    least = 0.0
-    while term < len(begins):
-        rest = bounds[term:].sum()
-        if ends[term] - begins[term] > LONG and seen >= len(best):
-            scores, _ = _top(sums, touched, seen, best)
-            least = np.float64(scores[len(best) - 1])
-            if least > rest * 1.0001:
-                break
-        for p in range(begins[term], ends[term]):
-            doc = docs[p]
-            if sums[doc] == 0.0:
-                touched[seen] = doc
-                seen += 1
-            sums[doc] += _part(weights[term], counts[p], norms[lengths[doc]])
-        term += 1
-    if term < len(begins):
+    seen, least, closed = 0, 0.0, False
+    some = np.empty(POOL * len(best), np.int32)
+    whole = np.empty(len(some))
+    for term in range(len(begins)):
+        size = ends[term] - begins[term]
+        few = closed and seen * LOOKUP <= size
+        if size > LONG and seen >= len(best) and not few:
+            _, held = _top(sums, touched, seen, some)
+            for i in range(held):
+                doc = some[i]
+                whole[i] = sums[doc]
+                for t in range(term, len(begins)):
+                    at = _where(docs, begins[t], ends[t], doc)
+                    if at >= 0:
+                        whole[i] += _part(weights[t], counts[at], norms[lengths[doc]])
+            least = max(least, np.sort(whole[:held])[held - len(best)])
         rest = bounds[term:].sum() * 1.0001
-        kept = 0
-        for i in range(seen):
-            doc = touched[i]
-            if sums[doc] + rest < least:
-                sums[doc] = 0.0
-                continue
-            touched[kept] = doc
-            kept += 1
-        seen = kept
-        for t in range(term, len(begins)):
-            if seen * LOOKUP > ends[t] - begins[t]:
-                for p in range(begins[t], ends[t]):
-                    if sums[docs[p]] != 0.0:
-                        part = _part(weights[t], counts[p], norms[lengths[docs[p]]])
-                        sums[docs[p]] += part
-                continue
+        closed = closed or least > rest
+        if closed:
+            kept = 0
             for i in range(seen):
                 doc = touched[i]
-                p = begins[t] + np.searchsorted(docs[begins[t] : ends[t]], doc)
-                if p < ends[t] and docs[p] == doc:
-                    sums[doc] += _part(weights[t], counts[p], norms[lengths[doc]])
+                if sums[doc] + rest < least:
+                    sums[doc] = 0.0
+                else:
+                    touched[kept] = doc
+                    kept += 1
+            seen = kept
+        if closed and seen * LOOKUP <= size:
+            for i in range(seen):
+                doc = touched[i]
+                at = _where(docs, begins[term], ends[term], doc)
+                if at >= 0:
+                    sums[doc] += _part(weights[term], counts[at], norms[lengths[doc]])
+            continue
+        for at in range(begins[term], ends[term]):
+            doc = docs[at]
+            if sums[doc] == 0.0:
+                if closed:
+                    continue
+                touched[seen] = doc
+                seen += 1
+            sums[doc] += _part(weights[term], counts[at], norms[lengths[doc]])
     _, found = _top(sums, touched, seen, best)
     for i in range(seen):
         sums[touched[i]] = 0.0
@@ -242,6 +248,19 @@ def _best(
 def _part(weight: Any, count: Any, norm: Any) -> float:
     """Return what a term that occurs `count` times adds to a document's sum."""
     return np.float64(weight - weight / (np.float32(1) + np.float32(count) * norm))
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _where(docs: Any, begin: int, end: int, doc: int) -> int:
+    """Return where a document stands in the part of a list, -1 if it does not."""
+    low, high = begin, end
+    while low < high:
+        middle = (low + high) >> 1
+        if docs[middle] < doc:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < end and docs[low] == doc else -1
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
