@@ -1,10 +1,11 @@
 import functools
+import os
 
 import pytest
 
 from alicebob.errors import AliceBobError
 from alicebob.policies import Reply, Task
-from alicebob.rollout import play_all, seeds
+from alicebob.rollout import Crew, play_all, seeds
 from alicebob.trace import Outcome, read_journal
 
 
@@ -68,6 +69,35 @@ def test_episodes_do_not_depend_on_workers_or_on_a_kill(tmp_path):
     assert run(tmp_path / "a", width=2, log=log) == whole
     assert log.read_text().split() == ["e2,e3", "e4,e5", "e6"]  # only whole waves are kept
     assert len({e.id for e in read_journal(journal)}) == len(TASKS)
+
+
+class Named(Drunk):
+    """Says which process played, and who was asked for."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.name = name
+
+    def finish(self, live):
+        return {"process": os.getpid(), "name": self.name}
+
+
+def named(name):
+    return Line, Named(name)
+
+
+def test_a_crew_stays_for_the_next_call_and_plays_what_that_brings(tmp_path):
+    with Crew(2) as crew:
+        first, second = (
+            play_all(TASKS, functools.partial(named, name), "line", tmp_path / name, crew=crew)
+            for name in ("first", "second")
+        )
+    assert {e.meta["name"] for e in first} == {"first"}
+    assert {e.meta["name"] for e in second} == {"second"}
+    processes = {e.meta["process"] for e in [*first, *second]}
+    assert 1 <= len(processes) <= 2
+    assert os.getpid() not in processes
+    assert [e.turns for e in first] == [e.turns for e in run(tmp_path / "alone")]
 
 
 def test_outcomes_events_and_budgets_are_recorded(tmp_path):

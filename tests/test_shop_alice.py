@@ -209,6 +209,24 @@ def test_what_was_bought_becomes_a_request_that_buying_it_again_fulfils(explored
         assert all(value in seen for value in goal["options"].values())
 
 
+def test_options_are_searched_for_and_the_purchase_has_them(explored):
+    episodes, memory = explored
+    skills = label(episodes, "r001")
+    named = [skill for skill in skills if skill.options["goal"]["options"]]
+    assert len(named) > 0.9 * len(skills)
+    for skill in named:
+        listed = ", and ".join(f"{n}: {v}" for n, v in skill.options["goal"]["options"].items())
+        assert skill.turns[0].action.endswith(f" with {listed}]")
+        assert f" with {listed}, and price" in skill.instruction
+    assert any(known.options for known in memory.products.values())
+    # Where the purchase lacks what the search named, the search does not explain it.
+    episode = next(e for e in episodes if e.id == named[0].episode)
+    result = {**episode.summary["result"], "options": {}}
+    other = replace(episode, summary={**episode.summary, "result": result})
+    assert label([episode], "r001")
+    assert label([other], "r001") == []
+
+
 def test_a_skill_that_was_tampered_with_is_dropped(explored):
     episodes, _ = explored
     skill = check(label(episodes, "r001"), episodes, "webshop", SETTINGS)[0][0]
@@ -424,7 +442,8 @@ def test_random_play_fills_in_words_of_the_page(shop):
     (episode,) = play([shop], RandomPolicy(), [Task("b", 5, told, options, 15)], "webshop")
     first = episode.turns[0].action
     assert first.startswith("search[")
-    assert first[len("search[") : -1] in " ".join(episode.turns[0].observation.split())
+    words = [w for w in episode.turns[0].observation.split() if not w.startswith("[")]
+    assert first[len("search[") : -1] in " ".join(words)
     assert not any("invalid_action" in turn.tags for turn in episode.turns)
 
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from alicebob.policies import Live, Policy, Reply, Task
 from alicebob.trace import Episode, Outcome, Turn, append_journal, read_journal
 from alicebob.work import die_with
 
-__all__ = ["model_workers", "play", "play_all", "seeds", "totals", "workers"]
+__all__ = ["Crew", "model_workers", "play", "play_all", "seeds", "totals", "workers"]
 
 Build = Callable[[], tuple[Callable[[], TextEnv], Policy]]
 
@@ -157,6 +159,7 @@ def play_all(
     *,
     width: int = 1,
     workers: int = 1,
+    crew: Crew | None = None,
     threads: bool = False,
     done: Callable[[Episode], object] = lambda episode: None,
 ) -> list[Episode]:
@@ -164,8 +167,9 @@ def play_all(
 
     An episode whose task has a target names it in its `meta`. `build` is called once in each worker
     process and returns a maker of environments and the policy; it must be picklable. `width` is the
-    number of episodes in a wave. With `threads` the workers are threads of this process, for
-    policies that wait for an endpoint; `build` is then called once in each. `done` is called in
+    number of episodes in a wave. A `crew` plays instead of `workers` processes started for this
+    call. With `threads` the workers are threads of this process, for policies that wait for an
+    endpoint; `build` is then called once in each. `done` is called in
     this process for each episode, the journalled ones included. Raises what a policy raised, after
     all other waves where it was a ProviderError; AliceBobError when a worker was killed or an
     environment failed.
@@ -181,45 +185,75 @@ def play_all(
                 done(found[task.id])
         else:
             owed.append(wave)
-    spread = _play_in_threads if threads else _play_waves
-    for episodes in spread(owed, build, spec, width, workers):
-        for episode in episodes:
-            if episode.outcome.owed:
-                raise AliceBobError(
-                    f"Episode {episode.id} ended as {episode.outcome.value} after "
-                    f"{len(episode.turns)} turns; run again to go on with the rest."
-                )
-            append_journal(journals / "episodes.jsonl", episode)
-            done(episode)
-        found |= {episode.id: episode for episode in episodes}
+    with nullcontext(crew) if crew else Crew(min(workers, len(owed))) as hands:
+        if threads:
+            played = _play_in_threads(owed, build, spec, width, workers)
+        else:
+            played = hands.play(owed, build, spec, width)
+        for episodes in played:
+            for episode in episodes:
+                if episode.outcome.owed:
+                    raise AliceBobError(
+                        f"Episode {episode.id} ended as {episode.outcome.value} after "
+                        f"{len(episode.turns)} turns; run again to go on with the rest."
+                    )
+                append_journal(journals / "episodes.jsonl", episode)
+                done(episode)
+            found |= {episode.id: episode for episode in episodes}
     return [found[task.id] for task in tasks]
 
 
-def _play_waves(
-    waves: list[Sequence[Task]], build: Build, spec: str, width: int, workers: int
-) -> Iterator[list[Episode]]:
-    """Yield the episodes of each wave as it ends, played here or by worker processes."""
-    if workers <= 1 or len(waves) <= 1:
-        player = _Player(build, spec, width) if waves else None
-        for wave in waves:
-            assert player is not None
-            yield player.wave(wave)
-        return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        min(workers, len(waves)), context, _begin, (build, spec, width, os.getpid())
-    )
-    try:
-        futures = [pool.submit(_play_in_worker, wave) for wave in waves]
-        for future in as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise AliceBobError(
-            "A worker process was killed, perhaps for want of memory; what it finished is kept. "
-            "Run again, with fewer workers (ALICEBOB_WORKERS) if it comes back."
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+class Crew:
+    """Processes that play waves, kept from one call of `play_all` to the next until it is left.
+
+    What they have imported and opened serves again; environments and policies are built anew for
+    each call. With one worker everything is played in this process.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+        self._calls = 0
+
+    def __enter__(self) -> Crew:
+        """Return itself; the processes start when they are first needed."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def play(
+        self, waves: list[Sequence[Task]], build: Build, spec: str, width: int
+    ) -> Iterator[list[Episode]]:
+        """Yield the episodes of each wave as it ends.
+
+        Raises AliceBobError when a worker was killed; the crew is then of no more use.
+        """
+        if self.workers <= 1 or len(waves) <= 1:
+            player = _Player(build, spec, width) if waves else None
+            for wave in waves:
+                assert player is not None
+                yield player.wave(wave)
+            return
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self.workers, context, _begin, (os.getpid(),))
+        self._calls += 1
+        setup = pickle.dumps((build, spec, width))
+        futures = [self._pool.submit(_play_in_worker, self._calls, setup, w) for w in waves]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise AliceBobError(
+                "A worker process was killed, perhaps for want of memory; what it finished is "
+                "kept. Run again, with fewer workers (ALICEBOB_WORKERS) if it comes back."
+            ) from error
+        finally:
+            for future in futures:
+                future.cancel()
 
 
 def _play_in_threads(
@@ -264,22 +298,20 @@ class _Player:
         return [episodes[task.id] for task in tasks]
 
 
-_setup: tuple[Build, str, int]
-_player: _Player | None = None
+_player: tuple[int, _Player] | None = None
 
 
-def _begin(build: Build, spec: str, width: int, parent: int) -> None:
-    global _setup
+def _begin(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     die_with(parent)
-    _setup = (build, spec, width)
 
 
-def _play_in_worker(tasks: Sequence[Task]) -> list[Episode]:
+def _play_in_worker(call: int, setup: bytes, tasks: Sequence[Task]) -> list[Episode]:
+    """Play a wave; `setup` is what `_Player` takes, pickled once for all waves of a call."""
     global _player
-    if _player is None:  # built here and not in _begin, whose errors would not reach the parent
-        _player = _Player(*_setup)
-    return _player.wave(tasks)
+    if _player is None or _player[0] != call:
+        _player = call, _Player(*pickle.loads(setup))
+    return _player[1].wave(tasks)
 
 
 def totals(episodes: Iterable[Episode]) -> dict[str, int]:

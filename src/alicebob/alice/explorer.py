@@ -19,7 +19,7 @@ from alicebob.alice.transcript import quoted
 from alicebob.envs import TextEnv, make
 from alicebob.policies import Policy, Task
 from alicebob.policies.curious import EVIDENCE
-from alicebob.rollout import play_all
+from alicebob.rollout import Crew, play_all
 from alicebob.trace import Episode
 
 __all__ = ["explore", "explore_as", "explorer_texts"]
@@ -48,21 +48,22 @@ def explore(
     """
     knowledge = knowledge.copy()
     episodes: list[Episode] = []
-    while len(episodes) < len(tasks):
-        first = len(episodes)
-        size = max(FIRST, min(generation, knowledge.episodes))
-        played = play_all(
-            tasks[first : first + size],
-            functools.partial(_build, explorer, spec, dict(settings), knowledge, dict(wishes)),
-            label or spec,
-            journals / f"generation-{first:05d}",
-            workers=workers,
-            done=done,
-        )
-        for episode in played:
-            meta = dict(episode.meta)
-            knowledge.merge(type(knowledge).from_json(meta.pop(EVIDENCE)))
-            episodes.append(episode.evolve(meta=meta))
+    with Crew(workers) as crew:
+        while len(episodes) < len(tasks):
+            first = len(episodes)
+            size = max(FIRST, min(generation, knowledge.episodes))
+            played = play_all(
+                tasks[first : first + size],
+                functools.partial(_build, explorer, spec, dict(settings), knowledge, dict(wishes)),
+                label or spec,
+                journals / f"generation-{first:05d}",
+                crew=crew,
+                done=done,
+            )
+            for episode in played:
+                meta = dict(episode.meta)
+                knowledge.merge(type(knowledge).from_json(meta.pop(EVIDENCE)))
+                episodes.append(episode.evolve(meta=meta))
     return episodes, knowledge
 
 

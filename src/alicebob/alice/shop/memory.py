@@ -43,11 +43,11 @@ def head_of(title: str) -> list[str]:
 
 @dataclass(slots=True)
 class Known:
-    """A product as far as it was read: title, lines of pages about it, number of option groups."""
+    """A product as far as it was read: title, lines of pages about it, values of its options."""
 
     title: str
     lines: tuple[str, ...] = ()
-    groups: int | None = None  # None where it was not opened
+    options: Mapping[str, Sequence[str]] | None = None  # None where it was not opened
     bought: int = 0
 
     def said(self) -> list[str]:
@@ -84,11 +84,14 @@ class Memory:
         """Take note of a product on a page of results."""
         self.products.setdefault(offer.asin, Known(offer.title))
 
-    def look(self, asin: str, page: Page, groups: int | None = None) -> None:
-        """Take note of a page about a product."""
+    def look(
+        self, asin: str, page: Page, options: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        """Take note of a page about a product, and of the options that can be chosen on it."""
         known = self.products.setdefault(asin, Known(page.title))
         if page.kind == "item":
-            known.title, known.groups = page.title, groups
+            known.title = page.title
+            known.options = known.options if options is None else options
         else:
             known.lines = tuple(dict.fromkeys([*known.lines, *page.lines]))
 
@@ -112,7 +115,7 @@ class Memory:
         for asin, more in other.products.items():
             mine = self.products.setdefault(asin, Known(more.title))
             mine.lines = tuple(sorted({*mine.lines, *more.lines}))
-            mine.groups = more.groups if mine.groups is None else mine.groups
+            mine.options = more.options if mine.options is None else mine.options
             mine.bought += more.bought
 
     def things(self) -> dict[str, list[str]]:
@@ -140,7 +143,7 @@ class Memory:
             "episodes": self.episodes,
             "events": dict(sorted(self.events.items())),
             "products": {
-                asin: [known.title, list(known.lines), known.groups, known.bought]
+                asin: [known.title, list(known.lines), known.options, known.bought]
                 for asin, known in sorted(self.products.items())
             },
         }
@@ -149,8 +152,8 @@ class Memory:
     def from_json(cls, data: Mapping[str, Any]) -> Memory:
         """Rebuild a memory; raises KeyError, TypeError or ValueError on data of another shape."""
         products = {
-            asin: Known(str(title), tuple(lines), groups, int(bought))
-            for asin, (title, lines, groups, bought) in data["products"].items()
+            asin: Known(str(title), tuple(lines), _plain_options(options), int(bought))
+            for asin, (title, lines, options, bought) in data["products"].items()
         }
         return cls(int(data["episodes"]), dict(data["events"]), products)
 
@@ -168,6 +171,10 @@ class Memory:
                 f"{path} does not hold what is known of a shop ({type(error).__name__}: {error}). "
                 "Restore it with 'dvc checkout', or delete it and run 'dvc repro'."
             ) from error
+
+
+def _plain_options(options: Any) -> dict[str, list[str]] | None:
+    return None if options is None else {str(n): [*map(str, v)] for n, v in options.items()}
 
 
 def _ending(words: Sequence[str], counts: Mapping[str, int]) -> str:

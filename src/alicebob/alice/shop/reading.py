@@ -19,7 +19,7 @@ SEP = " [SEP] "
 BACK, PREV, BUY = "Back to Search", "< Prev", "Buy Now"
 PAGE = re.compile(r"Page \d+ \(Total results: \d+\)")
 BUTTON = re.compile(r"\[(?:clicked )?button\] (.*) \[(?:clicked )?button_\]")
-BAR = " | "
+BAR, CHOSEN = " | ", "chosen "
 COMPACT = re.compile(
     r"^page: (search|results|item|about)[ \d]*\nInstruction: (.*)((?:\n.*)*)", re.M
 )
@@ -94,7 +94,7 @@ def _compact(kind: str, told: str, lines: Sequence[str]) -> Page | None:
     # Each group's line is its name and its values: told apart as on the other formats' pages.
     groups = [
         [name, *values.split(BAR)]
-        for name, found, values in (line.partition(": ") for line in lines[1:-1])
+        for name, found, values in (line.removeprefix(CHOSEN).partition(": ") for line in lines[1:])
         if found
     ]
     return Page(

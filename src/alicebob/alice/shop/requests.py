@@ -25,8 +25,10 @@ from alicebob.trace import Episode, Skill, Turn
 __all__ = ["label", "reworded"]
 
 MET = ("bought", "kind", "attributes", "options", "price", "goal")  # events of a full success
+SOUGHT = "all that is asked"  # the thought before a search: what it names stands in the search
 MEANT = 0.5  # share of the words searched for that must be true of what was bought
 _WORD = re.compile(r"[^\s,]+")
+_WITH = re.compile(r" with (?=[^,:]+: )")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class _Purchase:
     title: str
     texts: Sequence[str]
     price: str
+    options: Mapping[str, str]
 
 
 def label(
@@ -88,6 +91,7 @@ def _purchase(episode: Episode, bought: Mapping[str, Any]) -> _Purchase | None:
         item.title,
         [item.title, *(line for lines in seen for line in lines)],
         item.price,
+        {group.lower(): str(value).lower() for group, value in bought["options"].items()},
     )
 
 
@@ -140,11 +144,12 @@ def _meaning(found: _Purchase) -> tuple[list[str], str]:
     """
     read_of = set(_WORD.findall(" ".join(found.texts).lower()))
     title = set(_WORD.findall(found.title.lower()))
-    words = _WORD.findall(found.query.lower())
+    query, options = _asked_for(found.query)
+    words = _WORD.findall(query)
     true = [word for word in words if _bare(word) in read_of or word in read_of]
-    if len(true) < MEANT * len(words):
+    if len(true) < MEANT * len(words) or not options.items() <= found.options.items():
         return [], ""
-    *qualities, last = [part.split() for part in found.query.lower().split(",") if part.split()]
+    *qualities, last = [part.split() for part in query.split(",") if part.split()]
     kept = [" ".join(word for word in part if word in true) for part in qualities]
     ending = [word for word in last if word in true]
     at = len(ending) - _shared(ending, head_of(found.title))
@@ -152,6 +157,13 @@ def _meaning(found: _Purchase) -> tuple[list[str], str]:
         at -= 1
     kept.append(" ".join(ending[:at]))
     return [quality for quality in kept if quality], " ".join(ending[at:])
+
+
+def _asked_for(query: str) -> tuple[str, dict[str, str]]:
+    """Return what a search was for, and the options named behind it as the shop names them."""
+    wish, *rest = _WITH.split(query.lower(), 1)
+    named = [part.partition(": ") for part in rest[0].split(", and ")] if rest else []
+    return wish, {name: value for name, _, value in named}
 
 
 def _shared(one: Sequence[str], other: Sequence[str]) -> int:
@@ -204,7 +216,7 @@ def _turns(
         last = place == len(numbers) - 1
         name = turn.action.partition("[")[2][:-1]
         group = groups.get(name.lower())
-        thought = "all chosen" if last else name if place == 0 else f"{group}: {name}"
+        thought = "all chosen" if last else SOUGHT if place == 0 else f"{group}: {name}"
         if group is None and place > 0 and not last:
             thought = ""
         yield Turn(

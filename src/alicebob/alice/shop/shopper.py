@@ -1,23 +1,27 @@
 """Shopper: the embedded Alice in a shop. She looks around as a persona and buys what is new to her.
 
 She knows how to search, click and buy, and no product. An episode begins with a plan: a kind of
-thing that she has met, and qualities that she has read of; where she knows none, or for a change,
-she first searches for words of her persona. What suits a plan she opens, reads about, chooses
-options of, and buys. Wishes of the feedback tilt her plans. Invariant: an episode depends on its
-task, the memory and wishes given, and its own draws. Does not: know of goals or rewards.
+thing that she has met, qualities that she has read of, and options that she has seen; where she
+knows none, or for a change, she first searches for words of her persona. What suits a plan she
+opens, reads about, and buys with the options she came for; where it has others, she searches again
+for those. Wishes of the feedback tilt her plans. Invariant: an episode depends on its task, the
+memory and wishes given, and its own draws. Does not: know of goals or rewards.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from numpy.random import Generator, default_rng
 
 from alicebob.alice.shop.memory import Known, Memory, head_of
 from alicebob.alice.shop.reading import Offer, Page, options_on, prices, read
+from alicebob.envs.webshop.goals import said
+from alicebob.envs.webshop.product import NO_LIMIT
 from alicebob.envs.webshop.search import STOP
 from alicebob.errors import UsageError
 from alicebob.policies import Live, Reply
@@ -30,7 +34,7 @@ ASPECTS = ("bought", "kind", "attributes", "options", "price")  # what feedback 
 SCOUTING = 0.15  # share of episodes that begin with a search for words of the persona
 TASTE = 4.0  # how much more she wants what reminds of her persona
 READING = 0.3  # chance to read about what she has no doubt of
-BARE = 0.1  # chance to leave an option group as it is
+BARE = 0.05  # chance not to care for an option
 SEARCHES = 3  # in an episode
 HASTE = 6  # turns before the end from which she takes what there is
 STEM = 5  # letters by which words are taken for the same
@@ -52,7 +56,8 @@ class Reader:
             self.memory.see(offer)
         asin = info.get("product")
         if asin and page.kind == "item":
-            self.memory.look(asin, page, len(options_on(page, info)))
+            # Once something is chosen a page may show that alone.
+            self.memory.look(asin, page, None if info.get("options") else options_on(page, info))
         elif asin and page.kind == "sub_page":
             self.memory.look(asin, page)
         return page
@@ -65,12 +70,18 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What to look for: a kind of thing, "" where it is words to scout with, and qualities."""
+    """What to look for: a kind of thing, "" where it is words to scout with, qualities, options."""
 
-    query: str
+    words: str
     thing: str = ""
     qualities: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
     cheap: bool = False
+
+    @property
+    def query(self) -> str:
+        """What to type: the words, and the options as the shop names them."""
+        return said(self.words, dict(self.options), NO_LIMIT)
 
 
 class Shopper:
@@ -125,15 +136,17 @@ class Shopper:
         thing = names[_choice(weights, draw)]
         kin = [products[asin] for asin in things[thing]]
         if wish == "options":
-            most = max(known.groups or 0 for known in kin)
-            kin = [known for known in kin if (known.groups or 0) == most]
+            most = max(len(known.options or ()) for known in kin)
+            kin = [known for known in kin if len(known.options or ()) == most]
         like = kin[_choice([1.0 / (1 + known.bought) for known in kin], draw)]
         qualities = like.qualities(shared) if shared else like.said()
         qualities = [q for q in qualities if not set(q.split()) & set(thing.split())]
         many = 3 if wish in ("kind", "attributes") else int(draw.integers(1, 4))
         chosen = [qualities[int(i)] for i in draw.permutation(len(qualities))[:many]]
-        query = ", ".join(chosen) + (" " if chosen else "") + thing
-        return _Plan(query, thing, tuple(chosen), cheap=wish == "price")
+        opened = [known.options for known in kin if known.options]
+        known = like.options or (opened[int(draw.integers(len(opened)))] if opened else {})
+        words = ", ".join(chosen) + (" " if chosen else "") + thing
+        return _Plan(words, thing, tuple(chosen), _options(known, draw), cheap=wish == "price")
 
     def _wish(self, draw: Generator) -> str:
         """Return what to go for this time; wishes of weight 1 are followed half of the time."""
@@ -152,10 +165,10 @@ class _Mind:
     live: Live
     draw: Generator
     reader: Reader = field(default_factory=Reader)
-    plan: _Plan | None = None
+    plan: _Plan = field(default_factory=lambda: _Plan(""))
     searches: int = 0
     read_on: str = ""  # the product whose features were read
-    left: frozenset[str] = frozenset()  # option groups left as they are
+    again: bool = False  # whether to search for the plan once more
 
     def decide(self, live: Live) -> tuple[str, str]:
         """Return an action and what it is for."""
@@ -180,7 +193,9 @@ class _Mind:
         draw = self.draw
         first = self.searches == 0
         self.searches += 1
-        if first and (not self.shopper.memory.products or draw.random() < SCOUTING):
+        if self.again:
+            self.again = False
+        elif first and (not self.shopper.memory.products or draw.random() < SCOUTING):
             self.plan = _scouting(page.told, draw)
         else:
             self.plan = self.shopper.plan(page.told, draw, self.reader.memory)
@@ -190,42 +205,48 @@ class _Mind:
         """Open the first offer that suits the plan best; where none does, search again."""
         plan = self.plan
         suited: list[Offer] = []
-        if plan is not None and plan.thing:
+        if plan.thing:
             suited = [o for o in page.offers if _words(plan.thing) <= _words(o.title)]
         last = self.searches >= SEARCHES or self._hurried
         if not suited and (not last or not page.offers):
             return "click[back to search]", self._intent()
-        qualities = plan.qualities if plan is not None else ()
-        fits = [sum(q in o.title.lower() for q in qualities) for o in suited or page.offers]
+        fits = [sum(q in o.title.lower() for q in plan.qualities) for o in suited or page.offers]
         best = [o for o, n in zip(suited or page.offers, fits, strict=True) if n == max(fits)]
-        if plan is not None and plan.cheap:
+        if plan.cheap:
             best.sort(key=lambda offer: max(prices(offer.price), default=0.0))
         return f"click[{best[0].asin.lower()}]", self._intent()
 
     def _choose(self, page: Page) -> tuple[str, str]:
-        """Read, choose a value of each option group, buy."""
-        live, draw = self.live, self.draw
+        """Read, choose what was looked for, buy; where it is missing, search again."""
+        live, draw, plan = self.live, self.draw, self.plan
         asin = str(live.info["product"])
         groups = options_on(page, live.info)
         if self.read_on != asin:
             self.read_on = asin
-            self.left = frozenset(name for name in sorted(groups) if draw.random() < BARE)
-            sure = self.plan is not None and all(
-                q in page.title.lower() for q in self.plan.qualities
-            )
+            sure = all(q in page.title.lower() for q in plan.qualities)
             if not self._hurried and (not sure or draw.random() < READING):
                 return "click[features]", self._intent()
-        for name, values in groups.items():
-            if name not in live.info["options"] and name not in self.left:
-                return f"click[{values[int(draw.integers(len(values)))]}]", f"choose {name}"
+        there = plan.options and all(v in groups.get(n, ()) for n, v in plan.options.items())
+        if groups and not there and self.searches < SEARCHES and not self._hurried:
+            # Now she knows what there is to choose from, and asks for that.
+            self.plan, self.again = replace(plan, options=_options(groups, draw)), True
+            return "click[back to search]", self._intent()
+        for name, value in plan.options.items():
+            if name not in live.info["options"] and value in groups.get(name, ()):
+                return f"click[{value}]", f"choose {name}"
         return "click[buy now]", self._intent()
 
     def _return(self, page: Page) -> tuple[str, str]:
         return "click[< prev]", self._intent()
 
     def _intent(self) -> str:
-        thing = self.plan.thing if self.plan is not None else ""
-        return f"find {thing}" if thing else "look around"
+        return f"find {self.plan.thing}" if self.plan.thing else "look around"
+
+
+def _options(groups: Mapping[str, Sequence[str]], draw: Generator) -> dict[str, str]:
+    """Return a value of each option group to look for, now and then none."""
+    kept = [name for name in sorted(groups) if draw.random() >= BARE]
+    return {name: groups[name][int(draw.integers(len(groups[name])))] for name in kept}
 
 
 def _scouting(persona: str, draw: Generator) -> _Plan:
@@ -238,7 +259,7 @@ def _appeal(kin: Sequence[Known], liked: set[str]) -> float:
     """Return how much a kind of thing draws her: what she bought seldom, what her persona likes."""
     bought = sum(known.bought for known in kin)
     near = sum(bool(liked & _stems(known.title)) for known in kin) / len(kin)
-    return (1.0 + TASTE * near) / (1 + bought)
+    return (1.0 + TASTE * near) / math.sqrt(1 + bought)
 
 
 def _stems(text: str) -> set[str]:

@@ -33,7 +33,7 @@ __all__ = ["KINDS", "Catalogue", "Files", "Generated", "open_catalogue"]
 
 KINDS = ("synthetic", "human")
 FORMAT = 1  # of what is cached; another number builds it anew
-IN_MEMORY = 20_000  # generated products up to which the index is not worth a file
+IN_MEMORY = 1_000  # generated products up to which the index is not worth a file
 LONGEST = 20_000  # characters of a text of a product
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _MARK = re.compile(r"\[((?:clicked )?button_?|button_|SEP)\]", re.IGNORECASE)

@@ -1,8 +1,8 @@
 """Compact: the shop's pages in few words, for tiny models. Not the original's text.
 
 Lines of parts between bars, and five products on a page of results. Buttons that every page of a
-kind has are not named, long titles end early, and of an option group the first values are shown;
-all of them can be clicked all the same.
+kind has are not named, long titles end early, and of an option group the first values are shown, or
+the one that is chosen; all of them can be clicked all the same.
 Does not: decide what can be clicked.
 """
 
@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from alicebob.envs.webshop.product import Product
 
-__all__ = ["BAR", "SHOWN", "index", "item", "results", "sub_page"]
+__all__ = ["BAR", "CHOSEN", "SHOWN", "index", "item", "results", "sub_page"]
 
 BAR = " | "
+CHOSEN = "chosen "
 SHOWN = 5  # products on a page of results
 TITLE = 64  # characters of a title
 VALUES = 12  # of an option group
@@ -33,11 +34,13 @@ def results(told: str, products: Sequence[Product], number: int) -> str:
 
 
 def item(told: str, product: Product, chosen: Mapping[str, str]) -> str:
-    """Return a product's page: the title, a line for each option group, and what is chosen."""
+    """Return a product's page: the title, and of each option group its values or the choice."""
     lines = [f"{_short(product.title, TITLE)}{BAR}{_line(product.price_tag)}"]
     for name, values in product.options.items():
-        lines.append(f"{_line(name)}: {BAR.join(_line(value) for value in values[:VALUES])}")
-    lines.append(f"chosen: {BAR.join(_line(value) for value in chosen.values()) or 'nothing'}")
+        if name in chosen:
+            lines.append(f"{CHOSEN}{_line(name)}: {_line(chosen[name])}")
+        else:
+            lines.append(f"{_line(name)}: {BAR.join(_line(value) for value in values[:VALUES])}")
     return _page("item", told, lines)
 
 
