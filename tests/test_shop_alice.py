@@ -13,7 +13,7 @@ from alicebob.alice.explorer import explore
 from alicebob.alice.hindsight import agrees, relabel
 from alicebob.alice.shop import verdicts
 from alicebob.alice.shop.memory import Memory
-from alicebob.alice.shop.reading import Offer, read
+from alicebob.alice.shop.reading import Offer, options_on, read
 from alicebob.alice.shop.requests import label, reworded
 from alicebob.alice.shop.shopper import ASPECTS, Shopper
 from alicebob.alice.validity import check
@@ -90,6 +90,24 @@ def test_a_page_is_read_as_it_is(observation):
                 assert product.title.startswith(page.title)
     assert set(kinds) == {"index", "results", "item", "sub_page"}
     assert read("nothing of the kind") is None
+
+
+def test_a_choice_stands_alone_on_a_compact_page_and_alice_forgets_nothing(tmp_path):
+    settings = SETTINGS | {"observation": "compact"}
+    env = make("webshop", **settings)
+    env.reset(seed=1, options={"persona": "I need light."})
+    env.step("search[desk lamp]")
+    link = next(a for a in env.step("click[next >]")[-1]["admissible_actions"] if "g0ws" in a)
+    text, *_, info = env.step(link)
+    before = options_on(read(text), info)
+    name, value = next((name, values[-1]) for name, values in before.items())
+    text, *_, info = env.step(f"click[{value}]")
+    assert f"\nchosen {name}: {value}\n" in f"{text}\n"
+    assert options_on(read(text), info) == before | {name: [value]}
+    _, memory = shopping(tmp_path, 20, settings=settings)
+    opened = [known.options for known in memory.products.values() if known.options]
+    assert len(opened) > 10
+    assert all(len(values) > 1 for groups in opened for values in groups.values())
 
 
 def test_kinds_of_things_and_qualities_are_found_in_what_titles_share():
