@@ -243,6 +243,14 @@ def test_options_are_searched_for_and_the_purchase_has_them(explored):
     other = replace(episode, summary={**episode.summary, "result": result})
     assert label([episode], "r001")
     assert label([other], "r001") == []
+    # Where it has one that the search did not name, the thought does not say so.
+    first = named[0].turns[0]
+    assert first.thought == "all that is asked"
+    words = first.action[len("search[") :].partition(" with ")[0]
+    turns = [*episode.turns]
+    turns[named[0].start] = replace(turns[named[0].start], action=f"search[{words}]")
+    (less,) = label([replace(episode, turns=tuple(turns))], "r001")
+    assert less.turns[0].thought == words
 
 
 def test_a_skill_that_was_tampered_with_is_dropped(explored):

@@ -25,7 +25,7 @@ from alicebob.trace import Episode, Skill, Turn
 __all__ = ["label", "reworded"]
 
 MET = ("bought", "kind", "attributes", "options", "price", "goal")  # events of a full success
-SOUGHT = "all that is asked"  # the thought before a search: what it names stands in the search
+SOUGHT = "all that is asked"  # the thought before a search that names the options too
 MEANT = 0.5  # share of the words searched for that must be true of what was bought
 _WORD = re.compile(r"[^\s,]+")
 _WITH = re.compile(r" with (?=[^,:]+: )")
@@ -216,9 +216,12 @@ def _turns(
         last = place == len(numbers) - 1
         name = turn.action.partition("[")[2][:-1]
         group = groups.get(name.lower())
-        thought = "all chosen" if last else SOUGHT if place == 0 else f"{group}: {name}"
-        if group is None and place > 0 and not last:
-            thought = ""
+        if last:
+            thought = "all chosen"
+        elif place == 0:
+            thought = SOUGHT if len(_asked_for(name)[1]) == len(options) else name
+        else:
+            thought = f"{group}: {name}" if group is not None else ""
         yield Turn(
             retold(page, persona, request),
             turn.action,
