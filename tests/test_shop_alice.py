@@ -485,5 +485,9 @@ def test_a_constrained_search_is_free_and_everything_else_is_not(base):
 
     assert {text.strip()[:1] for text in texts("")} <= {"s", "c", ""}
     assert texts(" search[") == texts(" search[a lamp") == texts(" search[]") == set()
+    space = choices.left(" click[", ("click[next >]",))
+    assert " " in {tokenizer.decode([i]) for i in space}
+    again = choices.left(" click[", ("click[next >]",), spaced=True)
+    assert not any(tokenizer.decode([i]).startswith(" ") for i in again)
     assert choices.left(" search[a lamp]", actions) == [Conversation(tokenizer).end[-1]]
     assert all("Buy Now]".startswith(text.lstrip()) for text in texts(" click["))

@@ -37,7 +37,7 @@ class Choices:
         # Some tokenizers have a word in brackets begin with the space that it has elsewhere.
         plain = conversation.plain
         self._spaced = plain("[a") == plain("[") + plain(" a")
-        self._known: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+        self._known: dict[tuple[str, tuple[str, ...], bool], list[int]] = {}
 
     def narrow(
         self, logits: Tensor, lives: Sequence[Live], written: Sequence[Sequence[int]]
@@ -49,22 +49,25 @@ class Choices:
                 continue
             actions = live.info.get("admissible_actions", ())
             shown = tuple(as_shown(action, live.observation) for action in actions)
-            left = self.left(tail, shown)
+            left = self.left(tail, shown, spaced=ids[-1] in self._ids.get(" ", ()))
             if left:
                 kept = logits[row, left].clone()
                 logits[row] = float("-inf")
                 logits[row, left] = kept
 
-    def left(self, tail: str, actions: tuple[str, ...]) -> list[int]:
-        """Return the tokens that may follow what stands after the mark, none for no constraint."""
-        key = (tail, actions)
+    def left(self, tail: str, actions: tuple[str, ...], spaced: bool = False) -> list[int]:
+        """Return the tokens that may follow what stands after the mark, none for no constraint.
+
+        `spaced` says that the last token was a space, which a text does not show after a bracket.
+        """
+        key = (tail, actions, spaced)
         if key not in self._known:
             if len(self._known) > REMEMBERED:
                 self._known.clear()
-            self._known[key] = self._left(tail, actions)
+            self._known[key] = self._left(tail, actions, spaced)
         return self._known[key]
 
-    def _left(self, tail: str, actions: tuple[str, ...]) -> list[int]:
+    def _left(self, tail: str, actions: tuple[str, ...], spaced: bool) -> list[int]:
         found: set[int] = set()
         for action in actions:
             whole = f" {action}"
@@ -78,7 +81,8 @@ class Choices:
                 found.add(self._end)
             elif whole.startswith(tail):
                 rest = whole[len(tail) :]
-                ways = (rest, f" {rest}") if self._spaced and tail.endswith("[") else (rest,)
+                bracket = self._spaced and tail.endswith("[") and not spaced
+                ways = (rest, f" {rest}") if bracket else (rest,)
                 for way in ways:
                     for length in range(1, len(way) + 1):
                         found.update(self._ids.get(way[:length], ()))
