@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from alicebob.envs.webshop.compact import BAR, CHOSEN
+
 __all__ = ["Offer", "Page", "options_on", "prices", "read", "retold"]
 
 HEAD = "Instruction:"
@@ -19,7 +21,6 @@ SEP = " [SEP] "
 BACK, PREV, BUY = "Back to Search", "< Prev", "Buy Now"
 PAGE = re.compile(r"Page \d+ \(Total results: \d+\)")
 BUTTON = re.compile(r"\[(?:clicked )?button\] (.*) \[(?:clicked )?button_\]")
-BAR, CHOSEN = " | ", "chosen "
 COMPACT = re.compile(
     r"^page: (search|results|item|about)[ \d]*\nInstruction: (.*)((?:\n.*)*)", re.M
 )

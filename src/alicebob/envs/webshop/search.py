@@ -202,7 +202,7 @@ def _best(
         size = ends[term] - begins[term]
         few = closed and seen * LOOKUP <= size
         if size > LONG and seen >= len(best) and not few:
-            _, held = _top(sums, touched, seen, some)
+            held = _top(sums, touched, seen, some)
             for i in range(held):
                 doc = some[i]
                 whole[i] = sums[doc]
@@ -238,7 +238,7 @@ def _best(
                 touched[seen] = doc
                 seen += 1
             sums[doc] += _part(weights[term], counts[at], norms[lengths[doc]])
-    _, found = _top(sums, touched, seen, best)
+    found = _top(sums, touched, seen, best)
     for i in range(seen):
         sums[touched[i]] = 0.0
     return int(found)
@@ -264,8 +264,8 @@ def _where(docs: Any, begin: int, end: int, doc: int) -> int:
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _top(sums: Any, touched: Any, seen: int, best: Any) -> tuple[Any, int]:
-    """Put the documents with the largest sums into `best`; return these, and how many they are.
+def _top(sums: Any, touched: Any, seen: int, best: Any) -> int:
+    """Put the documents with the largest sums into `best`, and return how many there are.
 
     Of equal ones the lower number comes first.
     """
@@ -287,7 +287,7 @@ def _top(sums: Any, touched: Any, seen: int, best: Any) -> tuple[Any, int]:
             at -= 1
         scores[at], best[at] = score, doc
         found = min(found + 1, len(best))
-    return scores, found
+    return found
 
 
 def _encoded(length: int) -> int:
