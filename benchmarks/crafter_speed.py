@@ -31,8 +31,8 @@ import numpy as np
 from crafter import constants, engine, objects
 
 import alicebob
-from alicebob.envs.crafter import ACTIONS
-from alicebob.envs.crafter_game import Cow, Game, Player, Skeleton, Zombie
+from alicebob.envs.crafter.game import Cow, Game, Player, Skeleton, Zombie
+from alicebob.envs.crafter.world import ACTIONS
 
 OURS, SMARTPLAY, BALROG = "ours", "SmartPlay", "BALROG"
 BARS = {SMARTPLAY: 3.2, BALROG: 18.0, "reset": 10.0}

@@ -10,7 +10,6 @@ must play the same episodes, turn by turn, before there is a ratio.
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
 import multiprocessing
 import re
@@ -24,12 +23,12 @@ from typing import Any
 
 import click
 
-import alicebob
-from alicebob.endpoint import Endpoint
+from alicebob.envs import World
 from alicebob.envs.crafter import ACTIONS
 from alicebob.policies import Task
+from alicebob.policies.endpoint import Endpoint
 from alicebob.policies.server import Server
-from alicebob.rollout import play_all
+from alicebob.rollout import Actor, play_all
 from alicebob.trace import Episode
 
 SEED = re.compile(rb'"seed": ?(\d+)')
@@ -81,18 +80,16 @@ def serve(pipe: Connection, latency: float) -> None:
 
 def played(url: str, episodes: int, turns: int, at_once: int) -> tuple[list[Episode], float]:
     """Return the episodes and the seconds they took."""
-    make = functools.partial(alicebob.make, "crafter", observation="smartplay", limit=turns)
+    world = World("crafter", {"observation": "smartplay", "limit": turns})
     endpoint = Endpoint(url, "scripted", concurrency=at_once)
     tasks = [Task(f"e{n:03d}", n, "Survive.", max_turns=turns) for n in range(episodes)]
     with tempfile.TemporaryDirectory() as folder:
         begun = time.monotonic()
         found = play_all(
             tasks,
-            lambda: (make, Server(endpoint, ACTIONS)),
-            "crafter",
+            world,
+            Actor(lambda: Server(endpoint, ACTIONS), workers=at_once, threads=True),
             Path(folder),
-            workers=at_once,
-            threads=True,
         )
         return found, time.monotonic() - begun
 

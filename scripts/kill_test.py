@@ -21,77 +21,7 @@ from pathlib import Path
 
 import click
 from numpy.random import default_rng
-from ruamel.yaml import YAML
-
-ROOT = Path(__file__).resolve().parent.parent
-PRESETS = ROOT / "src" / "alicebob" / "presets"
-COPIED = ("dvc.yaml", "params.yaml", "stages", "src", ".dvc/config", ".dvcignore")
-TINY = {
-    "base": {"episodes": 6, "max_turns": 60, "layers": 1, "width": 32, "epochs": 1},
-    "bob": {"lora_rank": 4},
-    "explore": {"episodes": 6, "max_turns": 100, "generation": 3},
-    "train": {"budget": 8000, "every": 2},
-    "evaluate": {"worlds": 1, "open_play": 2, "max_turns": 30},
-    "rounds": {"r001": {"prev": "r000"}, "r002": {"prev": "r001"}},
-}
-#: So few pages teach few words, and what is spelt out takes room.
-ROOM = {
-    "base": {"context": 2048, "pack_tokens": 1500},
-    "bob": {"context": 1500},
-    "train": {"pack_tokens": 1500},
-    "evaluate": {"max_turns": 4},
-}
-
-
-def lay_out(folder: Path, preset: str = "laptop") -> None:
-    """Copy the repository into a folder, with tiny parameters on a preset's."""
-    for name in COPIED:
-        source, target = ROOT / name, folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if source.is_dir():
-            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copyfile(source, target)
-    shrink(folder, preset)
-    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-
-
-def shrink(folder: Path, preset: str) -> None:
-    """Write a preset with tiny parameters into the params.yaml of a folder."""
-    yaml = YAML()
-    data = yaml.load(folder / "params.yaml")
-    plain = YAML(typ="safe")
-    presets = [plain.load(PRESETS / f"{name}.yaml") for name in ("laptop", preset)]
-    for changes in (*presets, TINY, ROOM if preset == "webshop" else {}):
-        for block, values in changes.items():
-            data[block] = {**data[block], **values} if block != "rounds" else values
-    yaml.dump(data, folder / "params.yaml")
-
-
-def begin(folder: Path) -> subprocess.Popen[bytes]:
-    """Start `dvc repro` in a process group of its own."""
-    environment = {
-        **os.environ,
-        "DVC_NO_ANALYTICS": "1",
-        "PYTHONPATH": str(folder / "src"),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
-    }
-    log = (folder / "log.txt").open("ab")
-    return subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro", "--no-run-cache"],
-        cwd=folder,
-        env=environment,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    """Return the hash of every output that `dvc.lock` names."""
-    stages = YAML(typ="safe").load((folder / "dvc.lock").read_text())["stages"]
-    return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
+from tiny_rounds import begin, hashes, lay_out
 
 
 @click.command()

@@ -6,8 +6,8 @@ Run by DVC (see dvc.yaml), or by hand: python stages/base.py
 import click
 
 from alicebob.cli import run_command
-from alicebob.pipeline import base
-from alicebob.rounds import run_stage
+from alicebob.pipeline import run_stage
+from alicebob.pipeline.base import base
 
 
 @click.command()

@@ -6,8 +6,8 @@ Run by DVC (see dvc.yaml), or by hand: python stages/feedback.py r001
 import click
 
 from alicebob.cli import run_command
-from alicebob.pipeline import feedback
-from alicebob.rounds import run_stage
+from alicebob.pipeline import run_stage
+from alicebob.pipeline.feedback import feedback
 
 
 @click.command()

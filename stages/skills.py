@@ -6,8 +6,8 @@ Run by DVC (see dvc.yaml), or by hand: python stages/skills.py r001
 import click
 
 from alicebob.cli import run_command
-from alicebob.pipeline import skills
-from alicebob.rounds import run_stage
+from alicebob.pipeline import run_stage
+from alicebob.pipeline.skills import skills
 
 
 @click.command()

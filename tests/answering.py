@@ -5,11 +5,11 @@ import random
 
 import torch
 
-from alicebob.alice.asking import prompt
-from alicebob.alice.explorer import explorer_texts
-from alicebob.alice.transcript import shown
-from alicebob.bob.conversation import Conversation, opening, write_reply
-from alicebob.bob.sft import load_base
+from alicebob.alice.model.asking import prompt
+from alicebob.alice.model.explore import texts
+from alicebob.alice.model.transcript import shown
+from alicebob.policies.conversation import Conversation, opening, write_reply
+from alicebob.policies.models import load_base
 
 STEPS, LEARNT = 1200, 0.006  # steps at most; the loss from which an answer is known by heart
 LENGTHS = ((120, 12), (120, 12), (120, 12), (400, 6), (2400, 2))  # tokens of a prompt, rows
@@ -56,7 +56,7 @@ def drill(base, out, episodes, actions, suite, evidence):
         turns = shown(episode.turns[start : start + draw.randint(1, 30)], thoughts=True)
         if kind == "play":
             said = write_reply("rest", draw.choice(PLAYED))
-            text = opening(draw.choice(explorer_texts("")), actions)
+            text = opening(draw.choice(texts("")), actions)
             ids = talk.question([text + episode.turns[start].observation])
             for turn in episode.turns[start + 1 : start + draw.randint(1, 3)]:
                 ids += talk.reply(write_reply("rest", draw.choice(PLAYED)))

@@ -10,10 +10,10 @@ from urllib.request import urlopen
 
 import pytest
 
-from alicebob.bob.sft import load_base
 from alicebob.bob.tiny import RandomPolicy, train_base
 from alicebob.envs import make
 from alicebob.policies import Task
+from alicebob.policies.models import load_base
 from alicebob.rollout import play
 from alicebob.trace import Skill
 

@@ -4,9 +4,9 @@ import pytest
 from templates import FAMILIES, of_family
 from transformers import AutoTokenizer
 
-from alicebob.bob.conversation import Conversation, parse_reply, window_start, write_reply
 from alicebob.bob.tiny import build_tokenizer
 from alicebob.errors import UsageError
+from alicebob.policies.conversation import Conversation, parse_reply, window_start, write_reply
 
 HOSTILE = [
     "<|end|>",

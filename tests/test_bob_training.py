@@ -10,19 +10,12 @@ import pytest
 import torch
 from numpy.random import default_rng
 
-from alicebob.bob.conversation import Conversation
 from alicebob.bob.rows import IGNORED, Row, balanced, held_out, pack, rows_of
-from alicebob.bob.sft import (
-    Lora,
-    load_adapter,
-    load_base,
-    new_adapter,
-    packs_of,
-    save_adapter,
-    train,
-)
+from alicebob.bob.sft import Lora, new_adapter, packs_of, save_adapter, train
 from alicebob.bob.training import Schedule, logits_only_where_there_is_loss
 from alicebob.errors import DamagedData, UsageError
+from alicebob.policies.conversation import Conversation
+from alicebob.policies.models import load_adapter, load_base
 from alicebob.trace import Turn
 
 SCHEDULE = Schedule(1e-3, epochs=3, batch=2, every=2, seed=1)
@@ -228,7 +221,8 @@ def test_skills_of_an_episode_fall_on_one_side(skills):
 TWO = """
 import json, os, pickle, sys, torch
 from pathlib import Path
-from alicebob.bob.sft import Lora, load_base, new_adapter, train
+from alicebob.bob.sft import Lora, new_adapter, train
+from alicebob.policies.models import load_base
 from alicebob.bob.training import Schedule
 torch.set_num_threads(1)
 base, packs, out = sys.argv[1:]

@@ -1,6 +1,13 @@
+import os
+import subprocess
+import sys
+
+import pytest
 from click.testing import CliRunner
 
 from alicebob.cli import main
+from alicebob.dataset import write_episodes
+from alicebob.trace import Episode, Outcome, Turn
 
 
 def run(*words, **kwargs):
@@ -49,3 +56,99 @@ def test_a_wrong_name_is_one_sentence_and_exit_code_2():
     result = run("env", "play", "craftr")
     assert result.exit_code == 2
     assert result.stderr == "Error: Unknown environment 'craftr'. Did you mean 'crafter'?\n"
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; import alicebob.cli; print({*sys.argv[1:]} & {*sys.modules})"
+    heavy = ["torch", "numpy", "mlflow", "dvc", "pydantic", "pyarrow", "ruamel.yaml"]
+    done = subprocess.run([sys.executable, "-c", code, *heavy], capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("round_id", "rounds"),
+    [
+        ("wide-deep", "{wide-deep: {prev: r000}, wide: {prev: r000}}"),
+        ("wide", "{wide: {prev: r000}, wide-test: {prev: wide}}"),
+        ("r000", "{}"),
+    ],
+)
+def test_an_episode_is_found_in_the_round_that_its_id_begins_with(
+    tmp_path, monkeypatch, round_id, rounds
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(f"rounds: {rounds}\n")
+    turn = Turn("A tree.", "do", "I need wood.", events=("collect_wood",))
+    episode = Episode(f"{round_id}-test-eat-00", "crafter", 3, "Eat.", turns=(turn,))
+    folder = tmp_path / "data/evaluations" / round_id
+    write_episodes(folder / "test.parquet", [episode.evolve(outcome=Outcome.FAILURE)])
+    shown = run("episode", "show", episode.id)
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout == (
+        f"{episode.id}, crafter, seed 3: Eat.\n"
+        "\n[0] A tree.\n> do (I need wood.) -> collect_wood\n\nfailure after 1 turns\n"
+    )
+    for unknown in (f"{round_id}-test-eat-01", "r009-test-eat-00"):
+        assert f"There is no episode '{unknown}'" in run("episode", "show", unknown).stderr
+
+
+REGISTERED = """
+import click
+
+@click.group()
+def mine():
+    "Commands from elsewhere."
+
+@mine.command()
+@click.argument("word")
+def say(word):
+    click.echo(word)
+
+nothing = 1
+"""
+
+
+@pytest.fixture
+def registered(tmp_path):
+    """A folder on the path that registers commands: one good, and two that cannot be called."""
+    points = "mine = elsewhere:mine\ntorn = torn:mine\nnothing = elsewhere:nothing\n"
+    info = tmp_path / "elsewhere-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: elsewhere\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[alicebob.commands]\n{points}")
+    (tmp_path / "elsewhere.py").write_text(REGISTERED)
+    (tmp_path / "torn.py").write_text("print('imported')\nraise RuntimeError('no\\nluck')\n")
+
+    def call(*words):
+        path = f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"
+        return subprocess.run(
+            [sys.executable, "-m", "alicebob", *words],
+            env={**os.environ, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+        )
+
+    return call
+
+
+def test_a_registered_command_is_listed_and_imported_only_when_it_is_called(registered):
+    shown = registered("--help")
+    assert shown.returncode == 0, shown.stderr
+    names = [line.split()[0] for line in shown.stdout.partition("Commands:")[2].splitlines()[1:]]
+    assert names == sorted(names)
+    assert {"mine", "torn", "nothing", "env", "round"} <= set(names)
+    assert "imported" not in shown.stdout
+    assert registered("mine", "say", "hello").stdout == "hello\n"
+    assert "Commands from elsewhere." in registered("mine", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("torn", "The command 'torn' (torn:mine) cannot be imported (RuntimeError: no luck)."),
+        ("nothing", "The command 'nothing' (elsewhere:nothing) is no click command."),
+    ],
+)
+def test_a_registered_command_that_cannot_be_called_is_one_sentence(registered, name, told):
+    done = registered(name, "say")
+    assert (done.returncode, done.stderr) == (2, f"Error: {told}\n")

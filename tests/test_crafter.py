@@ -10,7 +10,7 @@ from crafter import constants, engine
 
 import alicebob
 from alicebob.envs.crafter import ACTIONS, achievement_score
-from alicebob.envs.crafter_game import Game, _OrderedSet
+from alicebob.envs.crafter.game import Game, _OrderedSet
 from alicebob.errors import UnknownName, UsageError
 
 RUN = """

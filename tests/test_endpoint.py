@@ -6,15 +6,15 @@ from itertools import pairwise
 import pytest
 from scripted import ANSWER, serving
 
-from alicebob import endpoint as module
-from alicebob import make
-from alicebob.alice.asking import Answer, Asker
-from alicebob.chat import ServedChat
-from alicebob.endpoint import Endpoint, Limits, Spent
+from alicebob.alice.model.asking import Answer, Asker
+from alicebob.envs import World
 from alicebob.errors import ProviderError, UsageError
 from alicebob.policies import Task
+from alicebob.policies import endpoint as module
+from alicebob.policies.chat import ServedChat
+from alicebob.policies.endpoint import Endpoint, Limits, Spent
 from alicebob.policies.server import Server
-from alicebob.rollout import play_all
+from alicebob.rollout import Actor, play_all
 
 KEY = "canary-4711-key"
 HELLO = [{"role": "user", "content": "Hello."}]
@@ -114,8 +114,7 @@ def test_addresses_and_keys_are_checked_before_anything_is_sent(monkeypatch):
 # whole episodes through a server
 
 
-def crafter():
-    return make("crafter", observation="compact", limit=6)
+WORLD = crafter = World("crafter", {"observation": "compact", "limit": 6})
 
 
 def play_through(asked, journals, count=12, workers=4):
@@ -123,11 +122,9 @@ def play_through(asked, journals, count=12, workers=4):
     tasks = [Task(f"e{n:02d}", n, "Get wood.", max_turns=6) for n in range(count)]
     return play_all(
         tasks,
-        lambda: (crafter, Server(asked, actions)),
-        "crafter",
+        WORLD,
+        Actor(lambda: Server(asked, actions), workers=workers, threads=True),
         journals,
-        workers=workers,
-        threads=True,
     )
 
 
@@ -178,7 +175,7 @@ def test_a_conversation_grows_and_forgets_in_blocks(tmp_path):
         actions = crafter().reset(seed=0)[1]["admissible_actions"]
         policy = Server(endpoint(server.url), actions, context=330, max_new_tokens=40)
         tasks = [Task("e", 3, "Get wood.", max_turns=6)]
-        play_all(tasks, lambda: (crafter, policy), "crafter", tmp_path, threads=True)
+        play_all(tasks, WORLD, Actor(lambda: policy, threads=True), tmp_path)
         asked = [body["messages"] for _, _, body in server.requests]
     grown = [b[: len(a)] == a for a, b in pairwise(asked)]
     assert True in grown
@@ -220,7 +217,7 @@ def test_a_budget_holds_over_processes_and_a_torn_ledger(tmp_path):
         with ledger.open("ab") as file:
             file.write(b'{"requests": 9')  # killed while it wrote
         again = endpoint(server.url, ledger=ledger, limits=Limits(requests=5))
-        assert (again._before.requests, again._before.tokens) == (3, 36)
+        assert (again.budget.before.requests, again.budget.before.tokens) == (3, 36)
         again.complete(HELLO)
         again.complete(HELLO)
         with pytest.raises(Spent, match=r"budget of 5 requests for m is used up \(.*r001.jsonl"):

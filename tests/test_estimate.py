@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from alicebob import presets
-from alicebob.estimate import estimate, table
-from alicebob.rounds import add
+from alicebob.experiment import presets
+from alicebob.experiment.edit import add
+from alicebob.experiment.estimate import estimate, table
 
 TEXT = (Path(__file__).parent.parent / "params.yaml").read_text()
 

@@ -1,6 +1,7 @@
 import pytest
 
-from alicebob.evaluation import mean, report, share, stratified
+from alicebob.evaluation import report
+from alicebob.figures import mean, share, stratified
 from alicebob.trace import Episode, Outcome, Turn
 
 

@@ -6,20 +6,23 @@ import re
 import pytest
 from scripted import serving
 
-from alicebob.alice.asking import Answer, Asker, prompt
-from alicebob.alice.counsel import agreement, judge_with, write_with
-from alicebob.alice.embedded import GRID
-from alicebob.alice.explorer import explore_as, explorer_texts
-from alicebob.alice.feedback import REASONS, Verdict
-from alicebob.alice.hindsight import add_thoughts, agrees, relabel, sample
-from alicebob.alice.knowledge import Knowledge
-from alicebob.alice.roles import CAPS, KEY, URL, Role
-from alicebob.alice.transcript import shown
-from alicebob.bob.conversation import Conversation
-from alicebob.chat import LocalChat, ServedChat
-from alicebob.endpoint import Endpoint
+from alicebob.alice.feedback import Verdict
+from alicebob.alice.grid import ROOM as GRID
+from alicebob.alice.grid.memory import Knowledge
+from alicebob.alice.model.advise import write_with
+from alicebob.alice.model.asking import Answer, Asker, prompt
+from alicebob.alice.model.explore import explore, texts
+from alicebob.alice.model.judge import agreement, judge_with
+from alicebob.alice.model.label import relabel, sample
+from alicebob.alice.model.role import CAPS, KEY, URL, Role
+from alicebob.alice.model.think import add_thoughts
+from alicebob.alice.model.transcript import shown
+from alicebob.envs import World
 from alicebob.errors import ProviderError, UsageError
 from alicebob.policies import Task
+from alicebob.policies.chat import LocalChat, ServedChat
+from alicebob.policies.conversation import Conversation
+from alicebob.policies.endpoint import Endpoint
 from alicebob.trace import Episode, Outcome, Skill, Turn
 
 CANARY = "sk-canary-71"
@@ -144,8 +147,8 @@ def test_a_model_writes_instructions_and_thoughts_and_what_it_spoils_is_dropped(
     assert found[0].instruction == "Fetch wood from that tree."
     assert found[1] == skills[2]
     assert (tally.asked, tally.rejected) == (2, 1)
-    assert agrees(found[0])
-    assert not agrees(skills[0])
+    assert GRID.names(found[0])
+    assert not GRID.names(skills[0])
 
 
 def test_a_part_of_each_kind_is_given_to_the_model():
@@ -180,7 +183,7 @@ def test_a_model_judges_what_bob_saw_and_an_unjudged_trial_counts_for_nothing(tm
         return next(reply for told, reply in said.items() if told in text)
 
     with serving(answer=answer) as server:
-        verdicts, tally = judge_with(chat(server), episodes, tmp_path / "j.jsonl", REASONS)
+        verdicts, tally = judge_with(chat(server), episodes, tmp_path / "j.jsonl", GRID.reasons)
     assert [(v.episode[-2:], v.success, v.reason) for v in verdicts] == [
         ("00", False, "strayed"),
         ("01", True, ""),
@@ -214,7 +217,7 @@ def test_a_model_writes_feedback_that_cites_what_it_was_shown(tmp_path):
         with serving(answer=lambda body: json.dumps(answer)) as server:
             journal = tmp_path / f"{name}.jsonl"
             found = write_with(
-                chat(server), "r001", verdicts, knowledge, {"eat_cow": 2}, REASONS, journal
+                chat(server), "r001", verdicts, knowledge, {"eat_cow": 2}, GRID.reasons, journal
             )
             asked = question(server.requests[0][2])
             assert "collect_wood: 0 of 1 done; mostly he did other things (rested)" in asked
@@ -248,19 +251,18 @@ def role(name, **changes):
 
 def test_a_served_model_explores_and_its_rule_based_parts_learn_from_it(tmp_path, monkeypatch):
     replies = ["Thought: look\nAction: Collect Sapling", "Action: move_left", "Action: do"]
-    texts = explorer_texts("Try **water**.\n# now", ["a gardener", "a miner"])
-    assert len(texts) == 2
-    assert "> # now" in texts[0]
-    assert "a miner" in texts[1]
-    assert "What you wrote" not in explorer_texts("")[0]
+    told = texts("Try **water**.\n# now", ["a gardener", "a miner"])
+    assert len(told) == 2
+    assert "> # now" in told[0]
+    assert "a miner" in told[1]
+    assert "What you wrote" not in texts("")[0]
     tasks = [Task(f"e{n}", n, max_turns=30) for n in range(3)]
     with serving(answer=lambda body: replies[len(body["messages"]) // 2 % 3]) as server:
         monkeypatch.setenv(URL, server.url)
         monkeypatch.setenv(KEY, CANARY)
         served = role("served:m")
-        episodes, knowledge = explore_as(
-            served, texts, "crafter", {"limit": 40}, Knowledge(), tasks, tmp_path
-        )
+        world = World("crafter", {"limit": 40})
+        episodes, knowledge = explore(served, told, GRID, world, Knowledge(), tasks, tmp_path)
         heads = {b["messages"][0]["content"][:4000] for _, _, b in server.requests}
         assert all(
             headers["authorization"] == f"Bearer {CANARY}"

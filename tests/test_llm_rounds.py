@@ -9,23 +9,23 @@ from pathlib import Path
 import pytest
 from answering import LABEL, counsel, drill
 from ruamel.yaml import YAML
-from test_rounds import command, kill_test
+from test_rounds import command, tiny_rounds
 
-from alicebob.alice.roles import KEY, URL
+from alicebob.alice.model.role import KEY, URL
 from alicebob.dataset import read_episodes, read_skills
 from alicebob.envs import make
 
 CANARY = "sk-canary-4711"
 EVIDENCE = "r001-validation-eat_cow-00"
 MODEL = "answering"
-PARTS = ("labeller", "thoughts", "judge", "feedback")
+VERBS = ("explore", "label", "think", "judge", "advise")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory, base, crafter, random_episodes):
     """A project with tiny parameters, whose Bob is a model that can also play Alice."""
     folder = tmp_path_factory.mktemp("llm")
-    kill_test().lay_out(folder)
+    tiny_rounds().lay_out(folder)
     actions = crafter().reset(seed=0)[1]["admissible_actions"]
     suite = [trial.name for trial in make("crafter").suite()]
     drill(base, folder / MODEL, random_episodes, actions, suite, EVIDENCE)
@@ -36,13 +36,8 @@ def project(tmp_path_factory, base, crafter, random_episodes):
     data["explore"] |= {"episodes": 4, "max_turns": 40}
     data["skills"]["max_turns"] = 1
     data["evaluate"] |= {"worlds": 1, "open_play": 1, "max_turns": 10}
-    data["alice"] |= dict.fromkeys(PARTS, "model")
-    data["alice"] |= {
-        "explorer": "model",
-        "model": f"served:{MODEL}",
-        "temperature": 0.4,
-        "top_p": 0.9,
-    }
+    data["alice"] |= dict.fromkeys(VERBS, "model")
+    data["alice"] |= {"model": f"served:{MODEL}", "temperature": 0.4, "top_p": 0.9}
     data["alice"] |= {"max_new_tokens": 120, "labels": 3, "turns": 2}
     data["rounds"] = {
         "r001": {"prev": "r000"},

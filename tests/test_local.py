@@ -4,10 +4,10 @@ import torch
 import transformers
 from templates import of_family
 
-from alicebob.bob.conversation import Conversation, parse_reply, window_start
 from alicebob.errors import UsageError
 from alicebob.policies import Live, Task
 from alicebob.policies.constraint import Choices
+from alicebob.policies.conversation import Conversation, parse_reply, window_start
 from alicebob.policies.local import Local, _nucleus
 from alicebob.rollout import play
 

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from alicebob.errors import UsageError
-from alicebob.params import load_params, read_yaml, tree
+from alicebob.experiment.params import load_params, read_yaml
+from alicebob.experiment.tree import tree
 
 TEXT = (Path(__file__).parent.parent / "params.yaml").read_text()
 

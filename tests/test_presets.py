@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from alicebob import presets
 from alicebob.errors import UnknownName
-from alicebob.params import load_params
+from alicebob.experiment import presets
+from alicebob.experiment.params import load_params
 
 TEXT = (Path(__file__).parent.parent / "params.yaml").read_text()
 

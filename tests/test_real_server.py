@@ -1,9 +1,10 @@
 import pytest
 
-from alicebob.endpoint import Endpoint
+from alicebob.envs import World
 from alicebob.policies import Task
+from alicebob.policies.endpoint import Endpoint
 from alicebob.policies.server import Server
-from alicebob.rollout import play_all
+from alicebob.rollout import Actor, play_all
 
 
 @pytest.mark.slow
@@ -18,11 +19,9 @@ def plays(endpoint, crafter, tmp_path):
     tasks = [Task(f"e{n}", n, "Collect wood.", max_turns=3) for n in range(4)]
     episodes = play_all(
         tasks,
-        lambda: (crafter, Server(endpoint, actions, **policy)),
-        "crafter",
+        World("crafter", {"observation": "compact", "limit": 40}),
+        Actor(lambda: Server(endpoint, actions, **policy), workers=2, threads=True),
         tmp_path / "journals",
-        workers=2,
-        threads=True,
     )
     assert [len(episode.turns) for episode in episodes] == [3] * 4
     assert endpoint.usage.requests == 12

@@ -3,9 +3,10 @@ import os
 
 import pytest
 
+from alicebob.envs import World
 from alicebob.errors import AliceBobError
 from alicebob.policies import Reply, Task
-from alicebob.rollout import Crew, play_all, seeds
+from alicebob.rollout import Actor, Crew, play_all, seeds
 from alicebob.trace import Outcome, read_journal
 
 
@@ -45,17 +46,15 @@ class Drunk:
         return {"seen": len(live.turns)}
 
 
-def build(log=None, broken=-1):
-    return functools.partial(Line, broken), Drunk(log)
-
-
+LINE = World("test_rollout:Line")
 TASKS = [Task(f"e{n}", n, "Go right.", {}, 40, target="arrive") for n in range(7)]
 
 
 def run(folder, **options):
     log = options.pop("log", None)
-    make = functools.partial(build, str(log) if log else None, options.pop("broken", -1))
-    return play_all(TASKS, make, "line", folder, **options)
+    world = World("test_rollout:Line", {"broken": options.pop("broken", -1)})
+    build = functools.partial(Drunk, str(log) if log else None)
+    return play_all(TASKS, world, Actor(build, **options), folder)
 
 
 def test_episodes_do_not_depend_on_workers_or_on_a_kill(tmp_path):
@@ -82,14 +81,10 @@ class Named(Drunk):
         return {"process": os.getpid(), "name": self.name}
 
 
-def named(name):
-    return Line, Named(name)
-
-
 def test_a_crew_stays_for_the_next_call_and_plays_what_that_brings(tmp_path):
     with Crew(2) as crew:
         first, second = (
-            play_all(TASKS, functools.partial(named, name), "line", tmp_path / name, crew=crew)
+            play_all(TASKS, LINE, Actor(functools.partial(Named, name)), tmp_path / name, crew=crew)
             for name in ("first", "second")
         )
     assert {e.meta["name"] for e in first} == {"first"}

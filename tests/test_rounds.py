@@ -12,8 +12,8 @@ ROOT = Path(__file__).parent.parent
 MEAN = {"mean", "low", "high", "n"}
 
 
-def kill_test():
-    spec = importlib.util.spec_from_file_location("kill_test", ROOT / "scripts/kill_test.py")
+def tiny_rounds():
+    spec = importlib.util.spec_from_file_location("tiny_rounds", ROOT / "scripts/tiny_rounds.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -46,7 +46,7 @@ def repro(folder):
 def project(tmp_path_factory):
     """Two real rounds with tiny parameters, through DVC, Accelerate and MLflow."""
     folder = tmp_path_factory.mktemp("project")
-    kill_test().lay_out(folder)
+    tiny_rounds().lay_out(folder)
     assert repro(folder)[-1] == "feedback@r002"
     return folder
 
@@ -124,7 +124,7 @@ def test_damaged_files_are_one_sentence(project, stage, damage, message):
 def test_lineages_of_two_environments_live_in_one_repository(project):
     before = (project / "params.yaml").read_text()
     kept = {p: p.read_bytes() for p in sorted((project / "metrics").iterdir())}
-    kill_test().shrink(project, "webshop")
+    tiny_rounds().shrink(project, "webshop")
     assert repro(project)[-1] == "feedback@r002"
     assert repro(project) == []
     metrics = json.loads((project / "metrics/r002.json").read_text())

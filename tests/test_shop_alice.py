@@ -8,32 +8,37 @@ from scripted import serving
 from test_webshop import ENTRY, HOSTILE, lay_out, walk
 
 from alicebob import make
-from alicebob.alice.embedded import GRID, SHOP, embedded_for, watch
-from alicebob.alice.explorer import explore
-from alicebob.alice.hindsight import agrees, relabel
-from alicebob.alice.shop import verdicts
+from alicebob.alice.embedded import explore
+from alicebob.alice.model.explore import Watched
+from alicebob.alice.model.label import relabel
+from alicebob.alice.room import room
+from alicebob.alice.shop import ROOM
+from alicebob.alice.shop.advise import advise
+from alicebob.alice.shop.explore import Shopper
+from alicebob.alice.shop.judge import PARTS, judge
+from alicebob.alice.shop.label import label, names, reworded
 from alicebob.alice.shop.memory import Memory
 from alicebob.alice.shop.reading import Offer, options_on, read
-from alicebob.alice.shop.requests import label, reworded
-from alicebob.alice.shop.shopper import ASPECTS, Shopper
+from alicebob.alice.shop.think import bare, think
 from alicebob.alice.validity import check
-from alicebob.alice.watching import Watched
-from alicebob.bob.conversation import Conversation
 from alicebob.bob.rows import rows_of
 from alicebob.bob.tiny import RandomPolicy, build_tokenizer
-from alicebob.chat import ServedChat
-from alicebob.endpoint import Endpoint
-from alicebob.envs import describe
-from alicebob.envs.hooks import actions_of, score_of, task_free, tasks_of
+from alicebob.envs import World
+from alicebob.envs.hooks import actions_of, room_of, score_of, task_free, tasks_of
 from alicebob.envs.webshop.goals import split_of
 from alicebob.errors import DamagedData, UnknownName, UsageError
 from alicebob.evaluation import report, tasks
 from alicebob.policies import Task
+from alicebob.policies.chat import ServedChat
 from alicebob.policies.constraint import Choices
+from alicebob.policies.conversation import Conversation
+from alicebob.policies.endpoint import Endpoint
+from alicebob.policies.models import load_base
 from alicebob.rollout import play
-from alicebob.trace import Outcome
+from alicebob.trace import INTENT, Outcome
 
 SETTINGS = {"catalogue": "generated:600", "observation": "text_rich", "tagger": "content-words"}
+WORLD = World("webshop", SETTINGS)
 PERSONAS = ("I hike in the snow.", "I cook every day.", "My skin is dry.", "I work at home.")
 
 
@@ -50,16 +55,18 @@ def shop():
 
 
 def shopping(folder, count=60, wishes=None, memory=None, settings=SETTINGS, personas=PERSONAS):
-    env = make("webshop", **settings)
+    world = World("webshop", settings)
+    env = world()
     chosen = [
         Task(f"r001-explore-{n:04d}", n, "", task_free(env, personas[n % len(personas)]), 15)
         for n in range(count)
     ]
-    spec = describe("webshop", settings)
-    known = memory or Memory()
-    return explore(
-        Shopper, "webshop", settings, known, wishes or {}, chosen, 10, folder, label=spec
-    )
+    return explore(ROOM, world, memory or Memory(), wishes or {}, chosen, 10, folder)
+
+
+def thought(episodes):
+    """Return the skills of episodes, with their thoughts."""
+    return [think(skill) for skill in label(episodes, "r001")]
 
 
 @pytest.fixture(scope="module")
@@ -187,13 +194,13 @@ def test_wishes_tilt_what_she_looks_for(explored, tmp_path):
 def test_she_says_where_she_cannot_shop(crafter):
     with pytest.raises(UsageError, match="no pages"):
         next(play([crafter()], Shopper(), [Task("a", 1)], "crafter"))
-    assert embedded_for(crafter()) is GRID
-    assert embedded_for(make("webshop", **SETTINGS)) is SHOP
+    assert room_of(crafter()) == "grid"
+    assert room(room_of(make("webshop", **SETTINGS))) is ROOM
 
 
 def test_whoever_explores_her_memory_grows(shop):
     task = Task("a", 3, options=task_free(shop, "I like tea."), max_turns=12)
-    policy = Watched(RandomPolicy(), watch)
+    policy = Watched(RandomPolicy(), ROOM.watch)
     (episode,) = play([shop], policy, [task], "webshop")
     memory = Memory.from_json(episode.meta["evidence"])
     assert memory.episodes == 1
@@ -205,10 +212,10 @@ def test_whoever_explores_her_memory_grows(shop):
 
 def test_what_was_bought_becomes_a_request_that_buying_it_again_fulfils(explored):
     episodes, _ = explored
-    skills = label(episodes, "r001")
+    skills = thought(episodes)
     held_out = [e for e in episodes if e.summary["result"]["held_out"]]
     assert 30 < len(skills) <= len(episodes) - len(held_out)
-    kept, dropped = check(skills, episodes, "webshop", SETTINGS)
+    kept, dropped = check(skills, episodes, WORLD)
     assert len(kept) >= 0.85 * len(skills), dropped
     by_id = {episode.id: episode for episode in episodes}
     for skill in kept:
@@ -229,7 +236,7 @@ def test_what_was_bought_becomes_a_request_that_buying_it_again_fulfils(explored
 
 def test_options_are_searched_for_and_the_purchase_has_them(explored):
     episodes, memory = explored
-    skills = label(episodes, "r001")
+    skills = thought(episodes)
     named = [skill for skill in skills if skill.options["goal"]["options"]]
     assert len(named) > 0.9 * len(skills)
     for skill in named:
@@ -249,13 +256,29 @@ def test_options_are_searched_for_and_the_purchase_has_them(explored):
     words = first.action[len("search[") :].partition(" with ")[0]
     turns = [*episode.turns]
     turns[named[0].start] = replace(turns[named[0].start], action=f"search[{words}]")
-    (less,) = label([replace(episode, turns=tuple(turns))], "r001")
+    (less,) = thought([replace(episode, turns=tuple(turns))])
     assert less.turns[0].thought == words
+
+
+def test_what_a_turn_was_for_goes_once_it_has_a_thought_or_shall_have_none(explored):
+    episodes, _ = explored
+    cut = label(episodes, "r001")
+    assert all(turn.tags[0].startswith(INTENT) for skill in cut for turn in skill.turns)
+    assert not any(turn.thought for skill in cut for turn in skill.turns)
+    silent = [bare(skill) for skill in cut]
+    assert not any(turn.tags or turn.thought for skill in silent for turn in skill.turns)
+    told = [think(skill) for skill in cut]
+    assert {skill.turns[-1].thought for skill in told} == {"all chosen"}
+    chosen = [turn for skill in told for turn in skill.turns[2:-1]]
+    assert len(chosen) > 30
+    assert all(turn.thought.endswith(f": {turn.action[len('click[') : -1]}") for turn in chosen)
+    without = [tuple(replace(turn, thought="") for turn in skill.turns) for skill in told]
+    assert without == [skill.turns for skill in silent]
 
 
 def test_a_skill_that_was_tampered_with_is_dropped(explored):
     episodes, _ = explored
-    skill = check(label(episodes, "r001"), episodes, "webshop", SETTINGS)[0][0]
+    skill = check(thought(episodes), episodes, WORLD)[0][0]
     first, *rest = skill.turns
     cheap = {"goal": {**skill.options["goal"], "price_upper": 0.5}}
     wrong = [
@@ -263,7 +286,7 @@ def test_a_skill_that_was_tampered_with_is_dropped(explored):
         replace(skill, id="b", turns=(replace(first, observation="WebShop"), *rest)),
         replace(skill, id="c", options=cheap),
     ]
-    kept, dropped = check(wrong, episodes, "webshop", SETTINGS)
+    kept, dropped = check(wrong, episodes, WORLD)
     assert kept == []
     assert set(dropped) == {
         "its turns are not its episode's",
@@ -274,34 +297,34 @@ def test_a_skill_that_was_tampered_with_is_dropped(explored):
 
 def test_another_instruction_stands_on_the_pages_too(explored):
     episodes, _ = explored
-    skill = check(label(episodes, "r001"), episodes, "webshop", SETTINGS)[0][0]
+    skill = check(thought(episodes), episodes, WORLD)[0][0]
     other = reworded(skill, "I need that one, please.")
     assert all("I need that one, please." in turn.observation for turn in other.turns)
-    assert check([other], episodes, "webshop", SETTINGS)[0] == [other]
+    assert check([other], episodes, WORLD)[0] == [other]
 
 
 def test_a_language_model_writes_the_request_and_the_rest_holds(explored, tmp_path):
     episodes, _ = explored
-    skills = check(label(episodes, "r001"), episodes, "webshop", SETTINGS)[0][:4]
+    skills = check(thought(episodes), episodes, WORLD)[0][:4]
     said = 'My "dream" is one of these.'
     with serving(answer=lambda body: json.dumps({"instruction": said})) as server:
         talk = ServedChat(Endpoint(server.url, "m", concurrency=2))
-        told, tally = relabel(skills, talk, tmp_path / "i.jsonl", SHOP.reworded)
+        told, tally = relabel(skills, talk, tmp_path / "i.jsonl", ROOM.reworded)
         asked = [body["messages"][0]["content"] for _, _, body in server.requests]
     assert tally.rejected == 0
     # She is shown what was done, and not the words that the rule found for it.
     assert not any(skill.instruction in question for skill in skills for question in asked)
     assert {skill.instruction for skill in told} == {said}
-    assert check(told, episodes, "webshop", SETTINGS)[0] == told
-    assert not agrees(told[0])
-    assert agrees(skills[0])
+    assert check(told, episodes, WORLD)[0] == told
+    assert not names(told[0])
+    assert names(skills[0])
 
 
 def test_human_goals_get_requests_as_people_put_them(tmp_path):
     settings = SETTINGS | {"goals": "human"}
     episodes, _ = shopping(tmp_path, 20, settings=settings)
-    skills = label(episodes, "r001")
-    kept, _ = check(skills, episodes, "webshop", settings)
+    skills = thought(episodes)
+    kept, _ = check(skills, episodes, World("webshop", settings))
     assert len(kept) >= 0.85 * len(skills) > 5
     assert not any(skill.instruction.startswith("Find me") for skill in skills)
 
@@ -366,13 +389,13 @@ def tried(shop, *script, count=8):
 
 def test_every_failure_gets_its_reason_and_the_figures_their_shares(shop):
     def reasons(*script):
-        return Counter(v.reason for v in verdicts.judge(tried(shop, *script), Memory()))
+        return Counter(v.reason for v in judge(tried(shop, *script), Memory()))
 
     assert set(reasons("click[nonsense]")) == {"invalid"}
     assert set(reasons("search[lamp]")) <= {"loop", "never_bought", "invalid"}
     bought = tried(shop, "search", "open", "click[buy now]")
     assert all(e.outcome in (Outcome.SUCCESS, Outcome.FAILURE) for e in bought)
-    found = Counter(v.reason for v in verdicts.judge(bought, Memory()))
+    found = Counter(v.reason for v in judge(bought, Memory()))
     assert found["missed_option"] >= 4
     assert set(found) <= {"", "missed_option", "wrong_kind", "wrong_product", "over_price"}
     figures = report(bought, score_of(shop))
@@ -387,12 +410,12 @@ def test_every_failure_gets_its_reason_and_the_figures_their_shares(shop):
 def test_feedback_wishes_for_what_is_missed_and_cites_it(shop, explored):
     _, memory = explored
     episodes = tried(shop, "search", "open", "click[buy now]", count=30)
-    found = verdicts.judge(episodes, memory)
-    written = verdicts.write_feedback("r001", found, episodes, memory, {"buy": 7})
+    found = judge(episodes, memory)
+    written = advise("r001", found, episodes, memory, {"buy": 7})
     assert written.skills["bought"]["succeeded"] == 30
     assert written.skills["options"]["succeeded"] < 10
     assert written.skills["options"]["failure"] == "missed_option"
-    parts = [weight for name, weight in written.explore.items() if name in ASPECTS]
+    parts = [weight for name, weight in written.explore.items() if name in PARTS]
     assert written.explore["options"] == max(parts)
     assert sum(written.explore.values()) == pytest.approx(1.0, abs=1e-3)
     assert any(name in memory.things() for name in written.explore)
@@ -435,9 +458,9 @@ def test_hostile_texts_change_no_mask_and_no_report(tmp_path):
     tokenizer = build_tokenizer(["Find me a lamp <|end|>"] * 9, ["lamp"], 400)
     conversation = Conversation(tokenizer)
     end = conversation.end[-1]
-    skills = label([replace_held(e) for e in episodes], "r001")
+    skills = thought([replace_held(e) for e in episodes])
     assert skills
-    kept, _ = check(skills, [replace_held(e) for e in episodes], "webshop", settings)
+    kept, _ = check(skills, [replace_held(e) for e in episodes], World("webshop", settings))
     assert kept
     for skill in kept:
         for row in rows_of(skill, conversation, 10**6, 1):
@@ -449,7 +472,7 @@ def test_hostile_texts_change_no_mask_and_no_report(tmp_path):
         e.evolve(meta={"target": "goal"}, instruction=HOSTILE)
         for e in play([env], RandomPolicy(), [Task("r001-x", 1, max_turns=15)], "webshop")
     ]
-    written = verdicts.write_feedback("r001", verdicts.judge(shown, memory), shown, memory, {})
+    written = advise("r001", judge(shown, memory), shown, memory, {})
     assert not set(written.prose) & set("\x1b\x00<|")
     assert len(written.prose) < 3000
 
@@ -473,8 +496,6 @@ def test_random_play_fills_in_words_of_the_page(shop):
 
 
 def test_a_constrained_search_is_free_and_everything_else_is_not(base):
-    from alicebob.bob.sft import load_base
-
     _, tokenizer = load_base(base)
     choices = Choices(Conversation(tokenizer))
     actions = ("search[...]", "click[Buy Now]")

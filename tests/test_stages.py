@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from alicebob.params import ROOT_ROUND, load_params
-from alicebob.rounds import PLACES, STAGES
+from alicebob.experiment import plan
+from alicebob.experiment.places import PLACES
+from alicebob.experiment.stages import STAGES
+from alicebob.experiment.tree import ROOT_ROUND
 
 ROOT = Path(__file__).parent.parent
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -18,22 +20,23 @@ def paths(kinds, round_id):
 
 
 def declared(stage):
-    """Return a stage as `dvc.yaml` has it: parameters, dependencies, outputs and command."""
+    """Return a stage as `dvc.yaml` has it: dependencies, outputs and command."""
     item = PIPELINE[stage].get("do", PIPELINE[stage])
     outs = set(item["outs"])
     for metric in item.get("metrics", ()):
         ((path, options),) = metric.items()
         assert options == {"cache": False}
         outs.add(path)
-    return set(item["params"]), set(item.get("deps", ())), outs, item["cmd"]
+    assert "params" not in item  # they come by the plan
+    return set(item["deps"]), outs, item["cmd"]
 
 
 @pytest.mark.parametrize("stage", ["explore", "skills", "train", "evaluate", "feedback"])
 def test_dvc_tracks_what_a_stage_reads_and_writes(stage):
     spec = STAGES[stage]
-    params, deps, outs, cmd = declared(stage)
-    assert params == {*spec.params, "rounds.${key}"}
-    assert deps == paths(spec.own, "${key}") | paths(spec.parent, "${item.prev}")
+    deps, outs, cmd = declared(stage)
+    plan = f"data/plan/${{key}}/{stage}.json"
+    assert deps == {plan} | paths(spec.own, "${key}") | paths(spec.parent, "${item.prev}")
     assert outs == paths(spec.outs, "${key}")
     assert f"stages/{stage}.py ${{key}}" in cmd
 
@@ -41,16 +44,16 @@ def test_dvc_tracks_what_a_stage_reads_and_writes(stage):
 @pytest.mark.parametrize(("entry", "stage"), [("base", "base"), ("start", "start")])
 def test_dvc_tracks_the_stages_before_all_rounds(entry, stage):
     spec = STAGES[stage]
-    params, deps, outs, cmd = declared(entry)
-    assert (params, deps) == (set(spec.params), paths(spec.own, ROOT_ROUND))
+    deps, outs, cmd = declared(entry)
+    assert deps == {f"data/plan/r000/{stage}.json"} | paths(spec.own, ROOT_ROUND)
     assert outs == paths(spec.outs, ROOT_ROUND)
     assert f"stages/{stage}.py" in cmd
 
 
 def test_the_untrained_bob_is_evaluated_like_any_other():
     spec = STAGES["evaluate"]
-    params, deps, outs, cmd = declared("baseline")
-    assert (params, deps) == (set(spec.params), paths(spec.own, ROOT_ROUND))
+    deps, outs, cmd = declared("baseline")
+    assert deps == {"data/plan/r000/evaluate.json"} | paths(spec.own, ROOT_ROUND)
     assert outs == paths(spec.outs, ROOT_ROUND)
     assert cmd.endswith("stages/evaluate.py r000")
 
@@ -63,7 +66,11 @@ def test_a_stage_script_only_calls_the_library(stage):
     assert len([n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]) == 1
 
 
-def test_the_parameters_that_are_shipped_are_valid():
-    rounds = YAML(typ="safe").load((ROOT / "params.yaml").read_text())["rounds"]
-    for round_id in (ROOT_ROUND, *rounds):
-        load_params(round_id, ROOT / "params.yaml")
+def test_the_whole_file_of_parameters_is_planned_first():
+    assert PIPELINE["plan"]["params"] == [{"params.yaml": None}]
+    assert PIPELINE["plan"]["outs"] == [str(plan.PLAN)]
+
+
+def test_the_parameters_that_are_shipped_can_be_planned(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    plan.check()

@@ -7,7 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 from alicebob.cli import main
-from alicebob.rounds import add, difference, table, write_plots
+from alicebob.experiment import plan
+from alicebob.experiment.diff import difference
+from alicebob.experiment.edit import add
+from alicebob.experiment.tables import table, write_plots
 from alicebob.tracking import live, sync
 
 PARAMS = (Path(__file__).parent.parent / "params.yaml").read_text()
@@ -48,6 +51,7 @@ def project(tmp_path, monkeypatch):
     (told / "feedback.json").write_text(json.dumps(feedback))
     lock = {"stages": {"train@r001": {"outs": [{"path": "models/bob/r001", "md5": "abc.dir"}]}}}
     (tmp_path / "dvc.lock").write_text(json.dumps(lock))
+    plan.write()
     return tmp_path
 
 
@@ -99,6 +103,15 @@ def test_only_what_changed_is_sent_again_and_a_lost_index_is_rebuilt(project, mo
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project}/another.db")
     assert sync() == 2
     assert len(runs(project)[1]) == 3
+
+
+def test_what_a_round_took_is_not_that_of_one_whose_id_goes_on_with_a_dash(project):
+    (project / "logs").mkdir()
+    for name, seconds in (("r001-train", 7.0), ("r001-b-train", 9.0)):
+        (project / f"logs/{name}.json").write_text(json.dumps({"seconds": seconds}))
+    sync()
+    costs = {n: v for n, v in runs(project)[1]["r001"].data.metrics.items() if "cost" in n}
+    assert costs == {"cost.train.seconds": 7.0}
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import pytest
 from click.testing import CliRunner
 from scripted import serving
 
-from alicebob import endpoint
 from alicebob.cli import main
 from alicebob.dataset import read_episodes
+from alicebob.policies import endpoint
 
 KEY = "canary-4711-key"
 PARAMS = (Path(__file__).parent.parent / "params.yaml").read_text()

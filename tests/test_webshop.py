@@ -12,14 +12,16 @@ import pytest
 from click.testing import CliRunner
 
 from alicebob import make
-from alicebob.cli import main
+from alicebob.envs.shopping import NO_LIMIT
 from alicebob.envs.webshop import WebShop
 from alicebob.envs.webshop import pages as page_texts
 from alicebob.envs.webshop.catalogue import open_catalogue
+from alicebob.envs.webshop.command import webshop
 from alicebob.envs.webshop.goals import SPLITS, split_of
-from alicebob.envs.webshop.product import NO_LIMIT, Product
+from alicebob.envs.webshop.product import Product
 from alicebob.envs.webshop.reward import CONTENT_WORDS, score
 from alicebob.envs.webshop.search import LONG, Index, terms
+from alicebob.envs.webshop.wanted import own_goal
 from alicebob.errors import AliceBobError, DamagedData, UnknownName, UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -306,9 +308,8 @@ def test_the_first_result_is_a_poor_choice(shop):
 
 
 def goal_for(product, **told):
-    env = make("webshop", catalogue="generated:10")
-    env.catalogue = type("One", (), {"number": lambda *_: 0, "__getitem__": lambda *_: product})()
-    return env._own_goal({"asin": product.asin, **told})
+    one = type("One", (), {"number": lambda *_: 0, "__getitem__": lambda *_: product})()
+    return own_goal({"asin": product.asin, **told}, one)
 
 
 @pytest.mark.parametrize(
@@ -465,7 +466,7 @@ def test_files_are_read_as_the_original_reads_them(tmp_path):
     odd = ENTRY | {"asin": "H000000002", "pricing": None, "customization_options": ""}
     long = ENTRY | {"asin": "much too long an asin"}
     source = lay_out(tmp_path / "data", ENTRY, ENTRY, odd, long)
-    result = CliRunner().invoke(main, ["webshop", "prepare", "--from", str(source)])
+    result = CliRunner().invoke(webshop, ["prepare", "--from", str(source)])
     assert result.exit_code == 0, result.output
     assert "products\t2 (2 passed over)" in result.stdout
     assert "synthetic goals\t1 over 1 products" in result.stdout

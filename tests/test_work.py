@@ -9,9 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from alicebob import work
 from alicebob.errors import AliceBobError, Busy
-from alicebob.work import Folder, code_hash, content_hash, publish
+from alicebob.experiment import work
+from alicebob.experiment.work import Folder, code_hash, publish
+from alicebob.files import content_hash
 
 
 def test_another_key_empties_the_folder_and_the_same_key_keeps_it(tmp_path):
@@ -53,7 +54,7 @@ def test_a_kill_while_the_folder_is_emptied_leaves_nothing_that_looks_finished(
         (folder.out / "bob").unlink()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("alicebob.work._remove", killed)
+    monkeypatch.setattr("alicebob.experiment.work.remove", killed)
     with pytest.raises(KeyboardInterrupt):
         folder.open({"lr": 2})
     monkeypatch.undo()
@@ -71,7 +72,7 @@ def test_other_processes_join_under_the_same_key_and_only_where_there_is_work(tm
 
 
 def test_the_code_is_the_same_in_another_process():
-    words = "from alicebob.work import code_hash; print(code_hash())"
+    words = "from alicebob.experiment.work import code_hash; print(code_hash())"
     other = subprocess.run([sys.executable, "-c", words], stdout=subprocess.PIPE, text=True)
     assert other.stdout.strip() == code_hash()
 
@@ -125,7 +126,7 @@ STAGE = """
 import os, subprocess, sys, time
 role, *roles = sys.argv[1:] or ["dvc", "launcher", "stage"]
 if role == "stage":
-    from alicebob.work import die_with_dvc
+    from alicebob.experiment.work import die_with_dvc
     while "alone" in roles and os.getppid() == int(roles[1]):
         time.sleep(0.1)
     die_with_dvc()

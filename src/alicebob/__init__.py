@@ -1,8 +1,8 @@
 """Train language-model agents from exploration: text environments and the trace.
 
-env = alicebob.make("crafter", observation="smartplay")
+env = alicebob.make("my_module:Door")
 text, info = env.reset(seed=0)
-text, reward, terminated, truncated, info = env.step("move_right")
+text, reward, terminated, truncated, info = env.step("take key")
 """
 
 from alicebob.envs import TextEnv, make

@@ -2,20 +2,20 @@
 
 Two parts: trials (one instruction of the environment's suite, what it needs granted) and open play
 (whole episodes: towards a goal where the environment has goals, else as much as he can achieve).
-Invariant: validation seeds, which Alice may look at,
-test seeds and exploration seeds never meet (`alicebob.params` holds them apart); every mean carries
-its 95 % interval and its n. Does not: judge why an episode failed (see `alicebob.alice.feedback`).
+Invariant: validation seeds, which Alice may look at, test seeds and exploration seeds never meet
+(the parameters hold them apart); every mean carries its 95 % interval and its n. Does not: judge
+why an episode failed (see `alicebob.alice`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from alicebob.envs.hooks import Trial, has_goals, suite_of, tasks_of
+from alicebob.figures import figure, mean, share, stratified
 from alicebob.policies import Task
 from alicebob.rollout import seeds
 from alicebob.trace import Episode, Outcome
@@ -23,17 +23,14 @@ from alicebob.trace import Episode, Outcome
 __all__ = [
     "GOAL",
     "SPLITS",
-    "mean",
     "open_play_tasks",
     "report",
-    "share",
     "tasks",
     "trial_tasks",
 ]
 
 SPLITS = ("validation", "test")
 GOAL = "goal"  # the event, and target, of an episode with a goal of the environment's own
-_Z = 1.959964  # the normal quantile of a two-sided 95 % interval
 
 
 class Amount(Protocol):
@@ -87,7 +84,8 @@ def tasks(
 ) -> list[Task]:
     """Return all tasks of a split, longest limits first: a wave lasts as long as its longest."""
     found = open_play_tasks(split, env, amount.open_play, amount.max_turns, master, space, prefix)
-    found += trial_tasks(split, suite_of(env), amount.worlds, master, space, prefix)
+    if suite := suite_of(env):
+        found += trial_tasks(split, suite, amount.worlds, master, space, prefix)
     return sorted(found, key=lambda task: -task.max_turns)
 
 
@@ -128,53 +126,13 @@ def report(
     }
 
 
-def mean(values: Sequence[float]) -> dict[str, Any]:
-    """Return the mean of values with a normal 95 % interval; None for all where there is none."""
-    n = len(values)
-    if n == 0:
-        return _mean(None, None, None, 0)
-    middle = math.fsum(values) / n
-    spread = math.sqrt(math.fsum((v - middle) ** 2 for v in values) / max(1, n - 1))
-    half = _Z * spread / math.sqrt(n)
-    return _mean(middle, middle - half, middle + half, n)
-
-
-def share(count: int, n: int) -> dict[str, Any]:
-    """Return a share with its Wilson 95 % interval, which also holds near 0 and 1."""
-    if n == 0:
-        return _mean(None, None, None, 0)
-    p, z2 = count / n, _Z * _Z
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return _mean(p, max(0.0, centre - half), min(1.0, centre + half), n)
-
-
-def stratified(shares: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the mean of shares, each counting the same, with its 95 % interval.
-
-    The variance within a stratum is taken at (count + 1) / (n + 2), so that a skill that always or
-    never succeeded in a few worlds does not count as certain.
-    """
-    if not shares:
-        return _mean(None, None, None, 0)
-    variance = 0.0
-    for stratum in shares:
-        p = (stratum["mean"] * stratum["n"] + 1) / (stratum["n"] + 2)
-        variance += p * (1 - p) / stratum["n"]
-    middle = math.fsum(stratum["mean"] for stratum in shares) / len(shares)
-    half = _Z * math.sqrt(variance) / len(shares)
-    return _mean(
-        middle, max(0.0, middle - half), min(1.0, middle + half), sum(s["n"] for s in shares)
-    )
-
-
 def _score(
     episodes: Sequence[Episode], score: Callable[[Mapping[str, float]], float]
 ) -> dict[str, Any]:
     """Return the environment's score of all episodes, with a bootstrap 95 % interval."""
     n = len(episodes)
     if n == 0:
-        return _mean(None, None, None, 0)
+        return figure(None, None, None, 0)
     names = sorted({name for e in episodes for name in e.summary["events"]})
     made = np.array(
         [[*(name in e.summary["events"] for name in names), e.reward] for e in episodes], float
@@ -186,9 +144,4 @@ def _score(
         score(dict(zip(names, made[draw.integers(n, size=n)].mean(axis=0), strict=True)))
         for _ in range(400)
     )
-    return _mean(value, again[9], again[389], n)
-
-
-def _mean(middle: float | None, low: float | None, high: float | None, n: int) -> dict[str, Any]:
-    values = {"mean": middle, "low": low, "high": high}
-    return {name: v if v is None else round(v, 6) for name, v in values.items()} | {"n": n}
+    return figure(value, again[9], again[389], n)

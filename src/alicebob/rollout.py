@@ -9,29 +9,40 @@ Does not: judge, label or train on anything.
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import pickle
-import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.random import default_rng
 
-from alicebob.envs import TextEnv
+from alicebob.envs import TextEnv, World
 from alicebob.errors import AliceBobError, ProviderError
 from alicebob.policies import Live, Policy, Reply, Task
+from alicebob.processes import pool, surviving
 from alicebob.trace import Episode, Outcome, Turn, append_journal, read_journal
-from alicebob.work import die_with
 
-__all__ = ["Crew", "model_workers", "play", "play_all", "seeds", "totals", "workers"]
+__all__ = ["Actor", "Crew", "model_workers", "play", "play_all", "seeds", "totals", "workers"]
 
-Build = Callable[[], tuple[Callable[[], TextEnv], Policy]]
+Build = Callable[[], Policy]
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who plays: `build` makes the policy, once in each of `workers` processes, `width` at once.
+
+    With `threads` the workers are threads of this process, for policies that wait for an endpoint.
+    """
+
+    build: Build
+    width: int = 1
+    workers: int = 1
+    threads: bool = False
 
 
 def seeds(purpose: str, master: int, count: int, space: range) -> list[int]:
@@ -153,30 +164,24 @@ def _episode(
 
 def play_all(
     tasks: Sequence[Task],
-    build: Build,
-    spec: str,
+    world: World,
+    actor: Actor,
     journals: Path,
     *,
-    width: int = 1,
-    workers: int = 1,
     crew: Crew | None = None,
-    threads: bool = False,
     done: Callable[[Episode], object] = lambda episode: None,
 ) -> list[Episode]:
     """Play all tasks, those already in `journals` excepted, and return the episodes in order.
 
-    An episode whose task has a target names it in its `meta`. `build` is called once in each worker
-    process and returns a maker of environments and the policy; it must be picklable. `width` is the
-    number of episodes in a wave. A `crew` plays instead of `workers` processes started for this
-    call. With `threads` the workers are threads of this process, for policies that wait for an
-    endpoint; `build` is then called once in each. `done` is called in
-    this process for each episode, the journalled ones included. Raises what a policy raised, after
-    all other waves where it was a ProviderError; AliceBobError when a worker was killed or an
-    environment failed.
+    An episode whose task has a target names it in its `meta`. A `crew` plays instead of processes
+    started for this call; what is built must be picklable. `done` is called in this process for
+    each episode, the journalled ones included. Raises what a policy raised, after all other waves
+    where it was a ProviderError; AliceBobError when a worker was killed or an environment failed.
     """
     journals.mkdir(parents=True, exist_ok=True)
     found = {e.id: e for path in sorted(journals.glob("*.jsonl")) for e in read_journal(path)}
     found = {name: episode for name, episode in found.items() if not episode.outcome.owed}
+    width = actor.width
     waves = [tasks[i : i + width] for i in range(0, len(tasks), width)]
     owed = []
     for wave in waves:
@@ -185,12 +190,9 @@ def play_all(
                 done(found[task.id])
         else:
             owed.append(wave)
-    with nullcontext(crew) if crew else Crew(min(workers, len(owed))) as hands:
-        if threads:
-            played = _play_in_threads(owed, build, spec, width, workers)
-        else:
-            played = hands.play(owed, build, spec, width)
-        for episodes in played:
+    with nullcontext(crew) if crew else Crew(min(actor.workers, len(owed))) as hands:
+        spread = _play_in_threads if actor.threads else hands.play
+        for episodes in spread(owed, world, actor):
             for episode in episodes:
                 if episode.outcome.owed:
                     raise AliceBobError(
@@ -225,59 +227,53 @@ class Crew:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def play(
-        self, waves: list[Sequence[Task]], build: Build, spec: str, width: int
+        self, waves: list[Sequence[Task]], world: World, actor: Actor
     ) -> Iterator[list[Episode]]:
         """Yield the episodes of each wave as it ends.
 
         Raises AliceBobError when a worker was killed; the crew is then of no more use.
         """
         if self.workers <= 1 or len(waves) <= 1:
-            player = _Player(build, spec, width) if waves else None
-            for wave in waves:
-                assert player is not None
-                yield player.wave(wave)
+            if waves:
+                with _Player(world, actor) as player:
+                    yield from map(player.wave, waves)
             return
         if self._pool is None:
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.workers, context, _begin, (os.getpid(),))
+            self._pool = pool(self.workers)
         self._calls += 1
-        setup = pickle.dumps((build, spec, width))
+        setup = pickle.dumps((world, actor))
         futures = [self._pool.submit(_play_in_worker, self._calls, setup, w) for w in waves]
         try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise AliceBobError(
-                "A worker process was killed, perhaps for want of memory; what it finished is "
-                "kept. Run again, with fewer workers (ALICEBOB_WORKERS) if it comes back."
-            ) from error
+            with surviving():
+                for future in as_completed(futures):
+                    yield future.result()
         finally:
             for future in futures:
                 future.cancel()
 
 
 def _play_in_threads(
-    waves: list[Sequence[Task]], build: Build, spec: str, width: int, workers: int
+    waves: list[Sequence[Task]], world: World, actor: Actor
 ) -> Iterator[list[Episode]]:
     """Yield the episodes of each wave as it ends; a wave without a provider does not end others."""
     mine = threading.local()
 
     def played(wave: Sequence[Task]) -> list[Episode]:
         if not hasattr(mine, "player"):
-            mine.player = _Player(build, spec, width)
+            mine.player = _Player(world, actor)
         player: _Player = mine.player
         return player.wave(wave)
 
-    pool = ThreadPoolExecutor(max(1, workers))
+    threads = ThreadPoolExecutor(max(1, actor.workers))
     lost: list[ProviderError] = []
     try:
-        for future in as_completed([pool.submit(played, wave) for wave in waves]):
+        for future in as_completed([threads.submit(played, wave) for wave in waves]):
             try:
                 yield future.result()
             except ProviderError as error:
                 lost.append(error)
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        threads.shutdown(wait=True, cancel_futures=True)
     if lost:
         raise ProviderError(
             f"{len(lost)} of {len(waves)} waves of episodes are owed: {lost[-1]} Run again to go "
@@ -288,28 +284,36 @@ def _play_in_threads(
 class _Player:
     """Environments and a policy, built once, that play wave after wave."""
 
-    def __init__(self, build: Build, spec: str, width: int) -> None:
-        make_env, self.policy = build()
-        self.envs = [make_env() for _ in range(width)]
-        self.spec = spec
+    def __init__(self, world: World, actor: Actor) -> None:
+        self.policy = actor.build()
+        self.envs: list[TextEnv] = []
+        self.world, self.width = world, actor.width
+
+    def __enter__(self) -> _Player:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the environments that can be closed."""
+        for env in self.envs:
+            getattr(env, "close", lambda: None)()
 
     def wave(self, tasks: Sequence[Task]) -> list[Episode]:
-        episodes = {e.id: e for e in play(self.envs, self.policy, tasks, self.spec)}
+        while len(self.envs) < len(tasks):  # no more than are needed: some cost a process each
+            self.envs.append(self.world())
+        played = play(self.envs, self.policy, tasks, self.world.name)
+        episodes = {episode.id: episode for episode in played}
         return [episodes[task.id] for task in tasks]
 
 
 _player: tuple[int, _Player] | None = None
 
 
-def _begin(parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    die_with(parent)
-
-
 def _play_in_worker(call: int, setup: bytes, tasks: Sequence[Task]) -> list[Episode]:
     """Play a wave; `setup` is what `_Player` takes, pickled once for all waves of a call."""
     global _player
     if _player is None or _player[0] != call:
+        if _player is not None:
+            _player[1].__exit__()
         _player = call, _Player(*pickle.loads(setup))
     return _player[1].wave(tasks)
 

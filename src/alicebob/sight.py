@@ -1,8 +1,8 @@
 """Sight: what an observation says in words that join two facts: a thing's side, a thing's number.
 
 A thought that quotes the word for what it is about ("collect_wood, tree_left") lets a small model
-look first and act then. Works on texts that join a thing and its side in a word, as compact Crafter
-does; of others it quotes nothing. Does not: know what a thing is good for.
+look first and act then. Of texts that do not join a thing and its side in a word it quotes nothing.
+Does not: know what a thing is good for.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ def with_side(thought: str, thing: str, action: str, observation: str) -> str:
 
 
 def as_shown(action: str, observation: str) -> str:
-    """Return a click with its name written as the page writes it."""
-    if not action.startswith("click["):
+    """Return an action of the form verb[name] with its name spelt as the observation spells it."""
+    verb, found, rest = action.partition("[")
+    if not found:
         return action
-    name = action[len("click[") : -1]
+    name = rest[:-1]
     at = observation.lower().find(name)
     # Lower case may be longer than the text it comes from: then it is left as it is.
     shown = observation[at : at + len(name)] if at >= 0 else name
-    return f"click[{shown}]" if shown.lower() == name else action
+    return f"{verb}[{shown}]" if shown.lower() == name else action
 
 
 def run_of_words(text: str, most: int, draw: Generator) -> str:

@@ -22,6 +22,9 @@ __all__ = [
     "AGAIN",
     "AIMLESS",
     "ASLEEP",
+    "ERROR",
+    "INTENT",
+    "OPEN_PLAY",
     "Episode",
     "Outcome",
     "Skill",
@@ -38,6 +41,10 @@ T = TypeVar("T")
 AIMLESS = "aimless"  # led to nothing
 ASLEEP = "asleep"  # no action counts
 AGAIN = "again"  # for what had happened before in the episode
+ERROR = "error"  # wrong, and to be read only
+
+INTENT = "intent:"  # begins a tag that says what a turn was for, as its explorer meant it
+OPEN_PLAY = "open_play"  # the name of a skill that is a whole episode without a task
 
 
 class Outcome(StrEnum):
@@ -108,7 +115,7 @@ class Episode:
     """One run of a policy in an environment, whole.
 
     `environment` is the spec string with its keyword arguments, e.g.
-    `crafter?observation=compact`; `options` is what `reset` was given (grants, goal);
+    `my_module:Door?locked=true`; `options` is what `reset` was given (grants, goal);
     `final` is the observation after the last action; `summary` is what the environment reports at
     the end (achievements, score, progress, reward); `budget` counts env_steps and tokens.
     """

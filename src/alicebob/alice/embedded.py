@@ -1,84 +1,68 @@
-"""Embedded: the parts of Alice that need no language model, for each kind of world she knows.
+"""Embedded exploring: Alice plays episode after episode and grows her memory, by generations.
 
-Two kinds: worlds seen as a grid, and shops made of pages. What an environment tells beside its
-observations says which it is. To add one, write its parts and name them here. Does not: know what
-the parts do.
+Within a generation of episodes memory is frozen; after it, what each episode taught is merged in
+task order. Invariant: episodes and memory depend on the tasks, the memory and the wishes given,
+never on the number of workers or on a kill. Does not: label or judge, or know how a room explores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from alicebob.alice import feedback as grid_feedback
-from alicebob.alice import labeller
-from alicebob.alice.knowledge import Knowledge
-from alicebob.alice.shop import requests, verdicts
-from alicebob.alice.shop.memory import Memory
-from alicebob.alice.shop.shopper import Shopper
-from alicebob.alice.watching import GridWatch, ShopWatch, Watch
-from alicebob.policies import Policy
-from alicebob.policies.curious import Curious
-from alicebob.trace import Skill
+from alicebob.alice.room import EVIDENCE, Room
+from alicebob.envs import World
+from alicebob.policies import Task
+from alicebob.rollout import Actor, Crew, play_all
+from alicebob.trace import Episode
 
-__all__ = ["GRID", "SHOP", "Embedded", "embedded_for", "watch"]
+__all__ = ["explore", "learned"]
+
+FIRST = 4  # episodes of the very first generation; no later one is larger than all before it
 
 
-@dataclass(frozen=True, slots=True)
-class Embedded:
-    """The parts for one kind of world.
+def explore(
+    room: Room,
+    world: World,
+    memory: Any,
+    wishes: Mapping[str, float],
+    tasks: Sequence[Task],
+    generation: int,
+    journals: Path,
+    workers: int = 1,
+    done: Callable[[Episode], object] = lambda episode: None,
+) -> tuple[list[Episode], Any]:
+    """Play the tasks and return the episodes, in order, with the memory after the last.
 
-    `knowledge` is what exploring adds to, with `merge`, `copy`, `save`, `load`, `to_json` and
-    `from_json`; `explorer` a policy on it and on wishes; `label` makes skills of episodes,
-    `reworded` gives one another instruction; `judge` and `write_feedback` read Bob's episodes, and
-    `reasons` are what they say of failures.
+    `wishes` are weights of what to go for. Episodes already in `journals` are not played again;
+    `done` is called for each all the same.
     """
-
-    knowledge: type[Any]
-    explorer: Callable[[Any, Mapping[str, float]], Policy]
-    label: Callable[..., list[Skill]]
-    reworded: Callable[[Skill, str], Skill]
-    judge: Callable[..., list[grid_feedback.Verdict]]
-    write_feedback: Callable[..., grid_feedback.Feedback]
-    reasons: Mapping[str, str]
-
-
-def _reworded(skill: Skill, instruction: str) -> Skill:
-    return replace(skill, instruction=instruction)
-
-
-GRID = Embedded(
-    Knowledge,
-    Curious,
-    labeller.label,
-    _reworded,
-    grid_feedback.judge,
-    grid_feedback.write_feedback,
-    grid_feedback.REASONS,
-)
-SHOP = Embedded(
-    Memory,
-    Shopper,
-    requests.label,
-    requests.reworded,
-    verdicts.judge,
-    verdicts.write_feedback,
-    verdicts.REASONS,
-)
+    memory = memory.copy()
+    episodes: list[Episode] = []
+    with Crew(workers) as crew:
+        while len(episodes) < len(tasks):
+            first = len(episodes)
+            size = max(FIRST, min(generation, memory.episodes))
+            played = play_all(
+                tasks[first : first + size],
+                world,
+                Actor(functools.partial(room.explorer, memory, dict(wishes))),
+                journals / f"generation-{first:05d}",
+                crew=crew,
+                done=done,
+            )
+            episodes += learned(played, memory)
+    return episodes, memory
 
 
-def embedded_for(env: Any) -> Embedded:
-    """Return the parts for an environment; those for grids where it is neither.
-
-    Their explorer then says so; what a language model does there can still be used.
-    """
-    _, info = env.reset(seed=0)
-    return SHOP if "page" in info else GRID
-
-
-def watch(info: Mapping[str, Any]) -> Watch | None:
-    """Return senses for an episode by the info of its reset, None for an unknown kind of world."""
-    if "view" in info:
-        return GridWatch(info)
-    return ShopWatch(info) if "page" in info else None
+def learned(played: Sequence[Episode], memory: Any) -> list[Episode]:
+    """Merge what episodes taught into a memory; return them without it."""
+    episodes = []
+    for episode in played:
+        meta = dict(episode.meta)
+        if EVIDENCE in meta:
+            memory.merge(type(memory).from_json(meta.pop(EVIDENCE)))
+        episodes.append(episode.evolve(meta=meta))
+    return episodes

@@ -1,25 +1,22 @@
 """Validity: a skill counts only if playing it again from its seed shows it again.
 
 An episode is replayed once, up to the last skill taken from it; a skill that was retold, with reset
-options of its own, is replayed by itself, and shows no action that is not its episode's. Invariant:
-the result does not depend on the number of workers. Does not: judge whether an instruction is well
-put.
+options of its own or with turns left out, is replayed by itself, and shows no action that is not
+its episode's. Invariant: the result does not depend on the number of workers. Does not: judge
+whether an instruction is well put.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from alicebob.envs import make
+from alicebob.envs import World
 from alicebob.errors import AliceBobError
+from alicebob.processes import pool, surviving
 from alicebob.replay import retraced
 from alicebob.trace import Episode, Skill
-from alicebob.work import die_with
 
 __all__ = ["check"]
 
@@ -29,15 +26,14 @@ Replayed = tuple[int, str]  # how many turns came out as recorded, and why no mo
 def check(
     skills: Sequence[Skill],
     episodes: Sequence[Episode],
-    spec: str,
-    settings: Mapping[str, Any],
+    world: World,
     workers: int = 1,
-    done: Callable[[str], None] = lambda episode: None,
+    done: Callable[[str], object] = lambda episode: None,
 ) -> tuple[list[Skill], dict[str, int]]:
     """Return the skills that reproduce, in order, and how many were dropped for which reason.
 
-    `done` is called with the id of each episode replayed. Raises AliceBobError where a skill's
-    episode is not among `episodes`.
+    `done` is called with the id of each episode replayed, of a retold skill with its own. Raises
+    AliceBobError where a skill's episode is not among `episodes`, or a worker was killed.
     """
     by_id = {episode.id: episode for episode in episodes}
     jobs: dict[str, tuple[Episode, int]] = {}
@@ -53,7 +49,7 @@ def check(
         else:
             _, end = jobs.get(episode.id, (episode, 0))
             jobs[episode.id] = episode, max(skill.end, end)
-    played = _replay_all(list(jobs.values()), spec, settings, workers, done)
+    played = _replay_all(list(jobs.values()), world, workers, done)
     replayed = dict(zip(jobs, played, strict=True))
     kept: list[Skill] = []
     dropped: Counter[str] = Counter()
@@ -71,7 +67,8 @@ def check(
 
 
 def _retold(skill: Skill, episode: Episode) -> bool:
-    return dict(skill.options) != dict(episode.options)
+    whole = len(skill.turns) == skill.end - skill.start
+    return not whole or dict(skill.options) != dict(episode.options)
 
 
 def _alone(skill: Skill) -> Episode:
@@ -101,23 +98,20 @@ def _fault(skill: Skill, episode: Episode, good: int, reason: str) -> str:
 
 def _replay_all(
     jobs: list[tuple[Episode, int]],
-    spec: str,
-    settings: Mapping[str, Any],
+    world: World,
     workers: int,
-    done: Callable[[str], None],
+    done: Callable[[str], object],
 ) -> list[Replayed]:
     results = []
     if workers <= 1 or len(jobs) <= 1:
-        env = make(spec, **settings) if jobs else None
+        env = world() if jobs else None
         for episode, end in jobs:
             results.append(_replay(env, episode, end))
             done(episode.id)
+        _close(env)
         return results
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(workers, len(jobs)), context, _begin, (spec, dict(settings), os.getpid())
-    ) as pool:
-        found = pool.map(_replay_in_worker, jobs, chunksize=4)
+    with surviving(), pool(min(workers, len(jobs)), _begin, world) as hands:
+        found = hands.map(_replay_in_worker, jobs, chunksize=4)
         for (episode, _), result in zip(jobs, found, strict=True):
             results.append(result)
             done(episode.id)
@@ -140,10 +134,15 @@ def _replay(env: Any, episode: Episode, end: int) -> Replayed:
 _env: Any = None
 
 
-def _begin(spec: str, settings: dict[str, Any], parent: int) -> None:
+def _begin(world: World) -> None:
     global _env
-    die_with(parent)
-    _env = make(spec, **settings)
+    _env = world()
+    Finalize(None, _close, (_env,), exitpriority=0)  # a worker has no other end
+
+
+def _close(env: Any) -> None:
+    """Close an environment that can be closed."""
+    getattr(env, "close", lambda: None)()
 
 
 def _replay_in_worker(job: tuple[Episode, int]) -> Replayed:

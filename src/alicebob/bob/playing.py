@@ -5,46 +5,44 @@ Does not: load anything before it is called, in the process that plays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from alicebob.envs import TextEnv
+from alicebob.envs import World
 from alicebob.envs.hooks import actions_of
-from alicebob.policies import Policy
+from alicebob.rollout import Actor, model_workers
 
-__all__ = ["build_bob"]
+if TYPE_CHECKING:
+    from alicebob.policies import Policy
+    from alicebob.settings import Bob
+
+__all__ = ["actor"]
 
 
-def build_bob(
-    adapter: Path, settings: Mapping[str, Any], make_env: Callable[[], TextEnv]
-) -> tuple[Callable[[], TextEnv], Policy]:
-    """Return a maker of environments and Bob, on the GPU where there is one, else on one thread.
+def actor(adapter: Path, settings: Bob, world: World, width: int) -> Actor:
+    """Return Bob as who plays: `width` episodes in lock step, in as many processes as may hold him.
 
-    `settings` are those of the block `bob` in params.yaml.
+    `settings` are those of the block `bob`; `adapter` is a folder.
     """
-    import torch
+    return Actor(functools.partial(_build, adapter, settings, world), width, model_workers())
 
-    from alicebob.bob.conversation import Conversation
-    from alicebob.bob.sft import load_adapter, load_base
+
+def _build(adapter: Path, settings: Bob, world: World) -> Policy:
+    from alicebob.policies.conversation import Conversation
     from alicebob.policies.local import Local
+    from alicebob.policies.models import load_adapter, load_base, settle
 
-    if not torch.cuda.is_available():
-        torch.set_num_threads(1)  # the other cores play other waves
-    model, tokenizer = load_base(settings["model"], settings["dtype"])
-    model = load_adapter(model, adapter).merge_and_unload()
-    if torch.cuda.is_available():
-        model = model.cuda()
-    conversation = Conversation(tokenizer, settings["preamble"], actions_of(make_env()))
-    policy = Local(
+    model, tokenizer = load_base(settings.model, settings.dtype)
+    model = settle(load_adapter(model, adapter).merge_and_unload())
+    return Local(
         model,
-        conversation,
-        context=settings["context"],
-        turns=settings["turns"],
-        max_new_tokens=settings["max_new_tokens"],
-        temperature=settings["temperature"],
-        top_p=settings["top_p"],
-        stop=settings["stop"],
-        constrained=settings["constrained"],
+        Conversation(tokenizer, settings.preamble, actions_of(world())),
+        context=settings.context,
+        turns=settings.turns,
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        stop=settings.stop,
+        constrained=settings.constrained,
     )
-    return make_env, policy

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from numpy.random import Generator
 
-from alicebob.bob.conversation import Conversation, window_start, write_reply
 from alicebob.errors import UsageError
+from alicebob.policies.conversation import Conversation, window_start, write_reply
 from alicebob.trace import AGAIN, AIMLESS, ASLEEP, Skill, Turn
 
 __all__ = ["IGNORED", "Pack", "Row", "balanced", "held_out", "pack", "rows_of"]

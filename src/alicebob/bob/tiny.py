@@ -14,12 +14,14 @@ from typing import Any
 
 from numpy.random import Generator, default_rng
 
-from alicebob.alice import words
-from alicebob.bob.conversation import Conversation, write_reply
+from alicebob import words
 from alicebob.bob.rows import Row
 from alicebob.envs import TextEnv
-from alicebob.envs.hooks import FREE
+from alicebob.envs.hooks import FREE, Marks, events_of, marks_of
+from alicebob.envs.hooks import words_of as own_words
+from alicebob.errors import UsageError
 from alicebob.policies import Live, Reply
+from alicebob.policies.conversation import Conversation, write_reply
 from alicebob.sight import as_shown, run_of_words, sides
 from alicebob.trace import Episode
 
@@ -47,18 +49,10 @@ A Llama of {parameters:,} parameters, trained on {turns:,} turns of uniformly ra
 were drawn at random. It is the base that every round's LoRA adapter is trained on.
 """
 #: Words with their leading space, a digit stuck to them; the first word of a line with its break.
-#: A page's marks are whole, and the names of products go letter by letter.
-PRETOKEN = "|".join(
-    [
-        r" ?\[(?:clicked )?button_?\]",
-        r"\s(?=[A-Z][A-Z0-9]{9}\b)|\b[A-Z](?=[A-Z0-9]{9}\b)|(?<=[A-Z0-9])[A-Z0-9](?![a-z])",
-        r"\n[A-Za-z_]+(?:[0-9]|:)?|[A-Za-z]+:| ?[A-Za-z_]+[0-9]?|\n",
-        r" ?[0-9]| ?[^\sA-Za-z0-9_]|\s",
-    ]
+PLAIN = (
+    r"\n[A-Za-z_]+(?:[0-9]|:)?|[A-Za-z]+:| ?[A-Za-z_]+[0-9]?|\n",
+    r" ?[0-9]| ?[^\sA-Za-z0-9_]|\s",
 )
-#: A word in brackets is the same word as elsewhere: it gets the space it has there, and loses it
-#: again when it is spoken.
-OPENED = r"\[(?!(?:clicked )?button)(?=[A-Za-z0-9])"
 
 
 class RandomPolicy:
@@ -68,7 +62,11 @@ class RandomPolicy:
     """
 
     def start(self, wave: Sequence[Live]) -> None:
-        """Nothing is kept from one wave to the next."""
+        """Keep nothing; raises UsageError where an environment lists no actions."""
+        if not all(live.info.get("admissible_actions") for live in wave):
+            raise UsageError(
+                "Random play draws from info['admissible_actions'], and the environment gives none."
+            )
 
     def act(self, lives: Sequence[Live]) -> list[Reply]:
         """Draw an action for each episode."""
@@ -86,17 +84,28 @@ class RandomPolicy:
 
 
 def words_of(env: TextEnv) -> list[str]:
-    """Return the interface's own words: actions, items and the names of what can be achieved."""
-    _, info = env.reset(seed=0)
-    names = [*info["admissible_actions"], *info.get("inventory", {}), *info.get("achievements", {})]
+    """Return the interface's own words: actions, names of what can be achieved, and rare ones."""
+    names = (*_first_actions(env), *events_of(env))
     found = {word for name in names for word in (name, *name.split("_"))}
-    return sorted(found | set(getattr(env, "words", ())))
+    return sorted(found | set(own_words(env)))
 
 
-def aims_of(env: TextEnv) -> list[str]:
-    """Return the names of what can be achieved: the base's meaningless thoughts."""
+def aims_of(env: TextEnv, episodes: Sequence[Episode]) -> list[str]:
+    """Return names of what may be aimed at: the base's meaningless thoughts.
+
+    Those that the environment gives; else what happened in random play; else its actions. None
+    where each episode has an instruction of its own.
+    """
+    unasked = [episode for episode in episodes if not episode.instruction]
+    if not unasked:
+        return []
+    happened = {event for e in unasked for turn in e.turns for event in turn.events}
+    return list(events_of(env)) or sorted(happened) or _first_actions(env)
+
+
+def _first_actions(env: TextEnv) -> list[str]:
     _, info = env.reset(seed=0)
-    return list(info.get("achievements", {}))
+    return [str(action) for action in info["admissible_actions"]]
 
 
 def corpus(
@@ -167,20 +176,28 @@ def _asked(
         yield Row(tuple(ids[:length]), (1,) * min(length, len(ids)))
 
 
-def build_tokenizer(texts: Sequence[str], names: Sequence[str], vocabulary: int) -> Any:
+def build_tokenizer(
+    texts: Sequence[str], names: Sequence[str], vocabulary: int, marks: Marks | None = None
+) -> Any:
     """Return a byte-level BPE tokenizer with a chat template, trained on texts.
 
     `names` are counted often, so that the interface's own words are single tokens even where random
-    play hardly meets them (iron, diamond). Any text can be written: what is unknown goes by bytes.
+    play hardly meets them; `marks` says how texts are cut that are more than words. Any text can be
+    written: what is unknown goes by bytes.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
+    marks = marks or Marks()
+    # A word in brackets is the same word as elsewhere: it gets the space it has there, and loses it
+    # again when it is spoken.
+    mark = f"(?!{marks.bracketed})" if marks.bracketed else ""
+    opened = rf"\[{mark}(?=[A-Za-z0-9])"
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.normalizer = normalizers.Replace(Regex(OPENED), "[ ")
+    tokenizer.normalizer = normalizers.Replace(Regex(opened), "[ ")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(PRETOKEN), "isolated"),
+            pre_tokenizers.Split(Regex("|".join([*marks.pieces, *PLAIN])), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -225,6 +242,13 @@ def new_model(tokenizer: Any, layers: int, width: int, context: int, seed: int) 
     )
 
 
+def _texts(episodes: Sequence[Episode], aims: Sequence[str], action: str) -> list[str]:
+    """Return what a tokenizer is trained on: pages, and what is asked, thought and answered."""
+    shown = [turn.observation for episode in episodes for turn in episode.turns]
+    asked = [way for aim in aims for way in words.ways(aim)]
+    return shown + [*asked, *(write_reply(aim, action) for aim in aims)] * 50
+
+
 def train_base(
     episodes: Sequence[Episode],
     env: TextEnv,
@@ -249,11 +273,9 @@ def train_base(
     from alicebob.bob.rows import pack
     from alicebob.bob.training import Schedule, fit, save_curve
 
-    aims = aims_of(env)
-    texts = [turn.observation for episode in episodes for turn in episode.turns]
-    asked = [way for aim in aims for way in words.ways(aim)]
-    texts += [*asked, *(write_reply(aim, "noop") for aim in aims)] * 50
-    tokenizer = build_tokenizer(texts, words_of(env), vocabulary)
+    aims = aims_of(env, episodes)
+    texts = _texts(episodes, aims, _first_actions(env)[0])
+    tokenizer = build_tokenizer(texts, words_of(env), vocabulary, marks_of(env))
     rows = corpus(episodes, Conversation(tokenizer), aims, pack_tokens, default_rng(seed))
     packs = pack(rows, pack_tokens, tokenizer.pad_token_id)
     model = new_model(tokenizer, layers, width, context, seed)

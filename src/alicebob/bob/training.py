@@ -80,17 +80,47 @@ def fit(
     """Train what needs gradients in `model`, in place; end with the best weights seen.
 
     Checkpoints live in `work`; a run that finds some goes on from the last whole one. `report` gets
-    each logged value with its step, in the main process only.
+    each logged value with its step, in the main process only. Raises UsageError where processes
+    cannot share a batch.
     """
     torch.manual_seed(schedule.seed)
+    looks = bool(validation) and schedule.patience > 0
+    callbacks: list[Any] = [_Marker(), _Listener(report)]
+    if looks:
+        callbacks.append(EarlyStoppingCallback(early_stopping_patience=schedule.patience))
+    trainer = _Trainer(
+        model=model,
+        args=_arguments(schedule, work, looks),
+        # Whole batches, so that a step means the same for any number of processes.
+        train_dataset=list(packs[: len(packs) // schedule.batch * schedule.batch] or packs),
+        eval_dataset=list(validation) if looks else None,
+        data_collator=_collate,
+        callbacks=callbacks,
+    )
+    begun = time.monotonic()
+    with logits_only_where_there_is_loss(model) as chosen:
+        trainer.chosen = chosen
+        trainer.tokens_per_pack = _mean_tokens(validation)
+        trainer.train(resume_from_checkpoint=_last_whole(work))
+    state = trainer.state
+    return Fitted(
+        curve=[_plain(entry) for entry in state.log_history if "train_runtime" not in entry],
+        steps=int(state.global_step),
+        tokens=int(state.global_step) * schedule.batch * len(packs[0].input_ids),
+        best=None if state.best_metric is None else round(float(state.best_metric), 6),
+        seconds=time.monotonic() - begun,
+    )
+
+
+def _arguments(schedule: Schedule, work: Path, looks: bool) -> TrainingArguments:
+    """Return what the Trainer is told; raises UsageError where processes cannot share a batch."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if schedule.batch % world:
         raise UsageError(
             f"train.batch ({schedule.batch}) cannot be divided among {world} processes; choose a "
             "multiple of their number, so that a step means the same on every machine."
         )
-    looks = bool(validation) and schedule.patience > 0
-    arguments = TrainingArguments(
+    return TrainingArguments(
         output_dir=str(work),
         learning_rate=schedule.learning_rate,
         num_train_epochs=schedule.epochs,
@@ -122,31 +152,6 @@ def fit(
         dataloader_pin_memory=torch.cuda.is_available(),
         average_tokens_across_devices=True,
         save_only_model=False,
-    )
-    callbacks: list[Any] = [_Marker(), _Listener(report)]
-    if looks:
-        callbacks.append(EarlyStoppingCallback(early_stopping_patience=schedule.patience))
-    trainer = _Trainer(
-        model=model,
-        args=arguments,
-        # Whole batches, so that a step means the same for any number of processes.
-        train_dataset=list(packs[: len(packs) // schedule.batch * schedule.batch] or packs),
-        eval_dataset=list(validation) if looks else None,
-        data_collator=_collate,
-        callbacks=callbacks,
-    )
-    begun = time.monotonic()
-    with logits_only_where_there_is_loss(model) as chosen:
-        trainer.chosen = chosen
-        trainer.tokens_per_pack = _mean_tokens(validation)
-        trainer.train(resume_from_checkpoint=_last_whole(work))
-    state = trainer.state
-    return Fitted(
-        curve=[_plain(entry) for entry in state.log_history if "train_runtime" not in entry],
-        steps=int(state.global_step),
-        tokens=int(state.global_step) * schedule.batch * len(packs[0].input_ids),
-        best=None if state.best_metric is None else round(float(state.best_metric), 6),
-        seconds=time.monotonic() - begun,
     )
 
 

@@ -1,7 +1,7 @@
 """Environments: text in, text out, in Gymnasium's shape, found by a spec string.
 
-A spec is a registered name (`crafter`), or `package.module:Class` for a user's own, and may carry
-its settings: `crafter?limit=2000&observation=compact`. Invariant: an environment with the same
+A spec is a registered name, or `package.module:Class` for a user's own, and may carry its settings:
+`my_module:Door?locked=true&doors=3`. Invariant: an environment with the same
 spec, settings, seed, options and actions gives the same bytes in any process. Does not: import an
 environment before it is asked for.
 """
@@ -13,6 +13,7 @@ import importlib
 import inspect
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any, Protocol, cast, runtime_checkable
@@ -20,7 +21,7 @@ from urllib.parse import quote, unquote
 
 from alicebob.errors import UnknownName, UsageError
 
-__all__ = ["TextEnv", "available", "describe", "make", "parse"]
+__all__ = ["TextEnv", "World", "available", "describe", "factory", "make", "parse"]
 
 GROUP = "alicebob.environments"
 
@@ -89,29 +90,54 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     return spec, settings
 
 
+def factory(spec: str) -> Any:
+    """Return the class or function that a spec names, its settings left aside.
+
+    Raises UnknownName for a name that is not registered, UsageError where it cannot be imported.
+    """
+    name, _ = parse(spec)
+    target = name if ":" in name else available().get(name)
+    if target is None:
+        raise UnknownName("environment", name, available())
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"Environment {name!r} cannot be imported: {error}.") from error
+
+
 def make(spec: str, **settings: Any) -> TextEnv:
     """Build the environment that `spec` names; its settings go to its constructor.
 
-    Settings may stand in the spec too: `crafter?observation=compact`. Raises UnknownName for a name
-    that is not registered or a setting the environment does not have, UsageError for a setting
-    given twice or a class that cannot be imported.
+    Settings may stand in the spec too: `my_module:Door?locked=true`. Raises what `factory` raises,
+    UnknownName for a setting the environment does not have, UsageError for one given twice.
     """
-    spec, written = parse(spec)
+    name, written = parse(spec)
     for setting in settings:
         if setting in written:
-            raise UsageError(f"Environment {spec!r} is given the setting {setting!r} twice.")
+            raise UsageError(f"Environment {name!r} is given the setting {setting!r} twice.")
     settings = written | settings
-    target = spec if ":" in spec else available().get(spec)
-    if target is None:
-        raise UnknownName("environment", spec, available())
-    module, _, name = target.partition(":")
-    try:
-        factory = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"Environment {spec!r} cannot be imported: {error}.") from error
-    parameters = inspect.signature(factory).parameters
+    made = factory(name)
+    parameters = inspect.signature(made).parameters
     if all(p.kind is not p.VAR_KEYWORD for p in parameters.values()):
         for setting in settings:
             if setting not in parameters:
-                raise UnknownName("setting", setting, parameters, f"environment {spec!r}")
-    return cast(TextEnv, factory(**settings))
+                raise UnknownName("setting", setting, parameters, f"environment {name!r}")
+    return cast(TextEnv, made(**settings))
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """An environment by spec and settings: makes as many as are asked for, and can be pickled."""
+
+    spec: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self) -> TextEnv:
+        """Build one."""
+        return make(self.spec, **self.settings)
+
+    @property
+    def name(self) -> str:
+        """Spec and settings in one string, as episodes record it."""
+        return describe(self.spec, self.settings)

@@ -1,48 +1,49 @@
-"""Methods: which explorer, which curator, which objective, which feedback. A row per module.
+"""Methods: a short file each, which hands a part to every stage. None has a pipeline of its own.
 
-All run on the same five stages; none has a pipeline of its own. To add one, write a module with a
-`METHOD` and name it in `KNOWN`.
+To add one, write a module with a `METHOD` and name it in `KNOWN`; one of your own package needs
+only an entry point of the group `alicebob.methods`, name = "package.module:METHOD".
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from importlib.metadata import entry_points
+from types import MappingProxyType
 
-from alicebob.errors import UnknownName
+from alicebob.errors import UnknownName, UsageError
+from alicebob.methods.parts import STAGES, Method
 
-__all__ = ["KNOWN", "Method", "method"]
+__all__ = ["KNOWN", "Method", "known", "method"]
 
-KNOWN = ("exif", "explore_first")
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """One row of the table of methods.
-
-    `explorer` acts and collects the episodes, `curator` makes skills of them, `objective` is what
-    Bob is trained on, `feedback` is what comes back from his evaluation; each names a choice that
-    `alicebob.pipeline` knows.
-    """
-
-    name: str
-    source: str
-    explorer: str
-    curator: str
-    objective: str
-    feedback: str
-
-    def wishes(self, written: Mapping[str, float], strength: float) -> dict[str, float]:
-        """Return what the next exploration goes for: nothing where feedback is not followed."""
-        if self.feedback == "none":
-            return {}
-        return {name: weight * strength for name, weight in sorted(written.items()) if weight > 0}
+GROUP = "alicebob.methods"
+#: The table of methods.
+KNOWN = ("exif", "explore_first", "rft")
 
 
+@functools.cache  # what is installed is read from many small files
+def known() -> Mapping[str, str]:
+    """Return the names of all methods, with where each is; the package's own first."""
+    own = {name: f"{__name__}.{name}:METHOD" for name in KNOWN}
+    others = {point.name: point.value for point in entry_points(group=GROUP)}
+    return MappingProxyType({**dict(sorted(others.items())), **own})
+
+
+@functools.cache
 def method(name: str) -> Method:
-    """Return a method by its name; raises UnknownName for another."""
-    if name not in KNOWN:
-        raise UnknownName("method", name, KNOWN)
-    found: Method = importlib.import_module(f"alicebob.methods.{name}").METHOD
+    """Return a method by its name.
+
+    Raises UnknownName for another, UsageError where it cannot be imported or lacks a part.
+    """
+    if name not in known():
+        raise UnknownName("method", name, known())
+    module, _, attribute = known()[name].partition(":")
+    try:
+        found: Method = getattr(importlib.import_module(module), attribute or "METHOD")
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"Method {name!r} cannot be imported: {error}.") from error
+    if found.lacking:
+        missing = " and ".join(f"{stage!r} ({STAGES[stage]})" for stage in found.lacking)
+        raise UsageError(f"Method {name!r} has no part for {missing}; hand one over in {module}.")
     return found

@@ -1,12 +1,71 @@
 """EXIF (arXiv 2506.04287): explore without a task, label afterwards, let feedback steer."""
 
-from alicebob.methods import Method
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from alicebob import dataset
+from alicebob.alice.feedback import Feedback
+from alicebob.methods.parts import Advice, Exploration, Method, Round, Said, part
+from alicebob.methods.shared import as_he_is, sft
+
+__all__ = ["METHOD", "advice", "label_afterwards", "wander"]
+
+EXPLORE = ("seed", "seeds.explore", "explore.episodes", "explore.max_turns")
+
+
+def wander(round_: Round, wishes: Mapping[str, float], prose: str) -> Exploration:
+    """Let Alice play without a task, on what she knows, towards what is wished for."""
+    params, alice = round_.params, round_.alice
+    space = params.seeds.of("explore")
+    tasks = alice.free_tasks(params.explore.episodes, params.explore.max_turns, space)
+    known = alice.recall(round_.inherited("episodes"))
+    episodes, memory, prompts = alice.explore(tasks, known, wishes, prose)
+    about = "Task-free play by the embedded Alice; each episode replays from its seed and actions."
+    return Exploration(episodes, memory, about, wishes=wishes, prompts=prompts)
+
+
+@part(*EXPLORE, "feedback.strength", alice=["explore"])
+def steered(round_: Round) -> Exploration:
+    """Explore what the last round's feedback asks for."""
+    written, strength = Feedback.load(round_.inherited("feedback")), round_.params.feedback.strength
+    asked = sorted(written.explore.items())
+    return wander(round_, {n: w * strength for n, w in asked if w > 0}, written.prose)
+
+
+@part(alice=["label", "think"])
+def label_afterwards(round_: Round) -> Said:
+    """Cut what happened into skills, with instructions and thoughts written after the fact."""
+    labelled = round_.alice.label(dataset.read_episodes(round_.read("episodes")))
+    thought = round_.alice.think(labelled.skills)
+    left_out = [said.report["left_out"] for said in (labelled, thought) if said.report]
+    report = {"left_out": sum(left_out)} if left_out else {}
+    agree = {"agree": labelled.report["agree"]} if labelled.report else {}
+    return Said(
+        thought.skills,
+        {**labelled.lost, **thought.lost},
+        {**labelled.report, **thought.report, **report, **agree},
+    )
+
+
+@part(alice=["judge", "advise"])
+def advice(round_: Round) -> Advice:
+    """Let Alice read Bob's validation episodes, judge them and say what to explore next."""
+    alice = round_.alice
+    episodes = dataset.read_episodes(round_.read("evaluations") / "validation.parquet")
+    memory = alice.recall(round_.read("episodes"))
+    counts = dataset.counts(dataset.read_skills(round_.read("skills")))
+    verdicts, judged = alice.judge(episodes, memory)
+    feedback, asked = alice.advise(verdicts, episodes, memory, counts)
+    return Advice(feedback, verdicts, judged | asked)
+
 
 METHOD = Method(
     name="exif",
     source="arXiv 2506.04287",
-    explorer="curious",
-    curator="label_afterwards",
-    objective="sft",
-    feedback="weaknesses",
+    explore=steered,
+    skills=label_afterwards,
+    train=sft,
+    act=as_he_is,
+    feedback=advice,
 )

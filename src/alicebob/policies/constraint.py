@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from alicebob.bob.conversation import Conversation
 from alicebob.envs.hooks import FREE
 from alicebob.policies import Live
+from alicebob.policies.conversation import Conversation
 from alicebob.sight import as_shown
 
 __all__ = ["Choices"]

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alicebob.bob.conversation import Conversation, parse_reply, window_start
 from alicebob.policies import Live, Reply
 from alicebob.policies.constraint import Choices
+from alicebob.policies.conversation import Conversation, parse_reply, window_start
 
 __all__ = ["Local"]
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from alicebob.bob.conversation import opening, parse_reply, window_start
-from alicebob.endpoint import Endpoint, Message
 from alicebob.policies import Live, Reply
+from alicebob.policies.conversation import opening, parse_reply, window_start
+from alicebob.policies.endpoint import Endpoint, Message
 
 __all__ = ["Server"]
 

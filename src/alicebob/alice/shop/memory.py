@@ -9,7 +9,6 @@ Does not: decide what to look for.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,9 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from alicebob.alice import storage
 from alicebob.alice.shop.reading import Offer, Page
-from alicebob.errors import DamagedData
-from alicebob.work import write_text
 
 __all__ = ["Known", "Memory", "head_of", "parts_of"]
 
@@ -159,18 +157,12 @@ class Memory:
 
     def save(self, path: Path) -> None:
         """Write the memory as JSON."""
-        write_text(path, json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n")
+        storage.save(path, self)
 
     @classmethod
     def load(cls, path: Path) -> Memory:
         """Read a memory; raises DamagedData, naming the file, for anything else."""
-        try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DamagedData(
-                f"{path} does not hold what is known of a shop ({type(error).__name__}: {error}). "
-                "Restore it with 'dvc checkout', or delete it and run 'dvc repro'."
-            ) from error
+        return storage.load(path, cls.from_json, "what is known of a shop")
 
 
 def _plain_options(options: Any) -> dict[str, list[str]] | None:

@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from alicebob.envs.webshop.compact import BAR, CHOSEN
+from alicebob.envs.shopping import BACK, BAR, BUY, CHOSEN, NEXT, PREV, SEP, SUB_PAGES
 
-__all__ = ["Offer", "Page", "options_on", "prices", "read", "retold"]
+__all__ = ["Offer", "Page", "asked_for", "options_on", "prices", "read", "retold"]
 
 HEAD = "Instruction:"
-SEP = " [SEP] "
-BACK, PREV, BUY = "Back to Search", "< Prev", "Buy Now"
 PAGE = re.compile(r"Page \d+ \(Total results: \d+\)")
 BUTTON = re.compile(r"\[(?:clicked )?button\] (.*) \[(?:clicked )?button_\]")
 COMPACT = re.compile(
@@ -26,7 +24,8 @@ COMPACT = re.compile(
 )
 NAME = re.compile(r"[A-Z0-9]{10}")
 PRICE = re.compile(r"\d[\d,]*(?:\.\d+)?")
-FIXED = {"back to search", "< prev", "next >", "description", "features", "reviews", "attributes"}
+FIXED = {name.lower() for name in (BACK, PREV, NEXT, BUY, *SUB_PAGES)}
+_WITH = re.compile(r" with (?=[^,:]+: )")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +129,7 @@ def _offers(texts: Sequence[str]) -> tuple[Offer, ...]:
 def options_on(page: Page, info: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the values of each option group of an item's page, as they can be clicked."""
     clickable = {action[len("click[") : -1] for action in info.get("admissible_actions", ())}
-    clickable -= FIXED | {BUY.lower()}
+    clickable -= FIXED
     groups: dict[str, list[str]] = {}
     name = ""
     for line in page.lines:
@@ -154,3 +153,10 @@ def retold(observation: str, told: str, instead: str) -> str:
     head, found, tail = observation.partition(HEAD)
     before, at, after = tail.partition(told)
     return f"{head}{found}{before}{instead}{after}" if at else observation
+
+
+def asked_for(query: str) -> tuple[str, dict[str, str]]:
+    """Return what a search was for, and the options named behind it as the shop names them."""
+    wish, *rest = _WITH.split(query.lower(), 1)
+    named = [part.partition(": ") for part in rest[0].split(", and ")] if rest else []
+    return wish, {name: value for name, _, value in named}

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from alicebob.envs.shopping import BAR, CHOSEN
 from alicebob.envs.webshop.product import Product
 
-__all__ = ["BAR", "CHOSEN", "SHOWN", "index", "item", "results", "sub_page"]
+__all__ = ["SHOWN", "index", "item", "results", "sub_page"]
 
-BAR = " | "
-CHOSEN = "chosen "
 SHOWN = 5  # products on a page of results
 TITLE = 64  # characters of a title
 VALUES = 12  # of an option group

@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from alicebob.envs.webshop.goals import asked, goal_of, limit_text, said
-from alicebob.envs.webshop.product import Goal, Product, draw_for, price_limit
+from alicebob.envs.shopping import asked, draw_for, limit_text, price_limit, said
+from alicebob.envs.webshop.goals import goal_of
+from alicebob.envs.webshop.product import Goal, Product
 
 __all__ = ["Maker"]
 

@@ -20,19 +20,10 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from alicebob.envs.webshop.product import NO_LIMIT, Goal, Product, draw_for, price_limit
+from alicebob.envs.shopping import draw_for, limit_text, price_limit, said
+from alicebob.envs.webshop.product import Goal, Product
 
-__all__ = [
-    "SPLITS",
-    "Goals",
-    "asked",
-    "goal_of",
-    "human",
-    "limit_text",
-    "said",
-    "split_of",
-    "synthetic",
-]
+__all__ = ["SPLITS", "Goals", "goal_of", "human", "split_of", "synthetic"]
 
 SPLITS = ("train", "validation", "test")
 SHARES = (70, 80)  # of a hundred products: below the first train, below the second validation
@@ -120,27 +111,6 @@ def human(
             goals.append(goal_of(product, told, attributes, options, limit))
     random.Random(ORDER).shuffle(goals)
     return goals
-
-
-def said(text: str, options: dict[str, str], limit: float) -> str:
-    """Return a synthetic instruction: what is wanted, with which options, below which price."""
-    listed = ", and ".join(f"{name}: {value}" for name, value in options.items())
-    return f"{text}{f' with {listed}' if listed else ''}{limit_text(limit)}"
-
-
-def asked(kind: str, attributes: Sequence[str], values: Sequence[str], draw: random.Random) -> str:
-    """Return a wish as a person might put it."""
-    wish = draw.choice(("i need", "i am looking for", "i want", "show me", "looking for"))
-    qualities = " and ".join(attributes)
-    chosen = draw.choice((", in ", ". choose ", ", preferably "))
-    options = f"{chosen}{' and '.join(values)}" if values else ""
-    form = draw.choice(("{w} {q} {k}{o}", "{w} {k} that are {q}{o}", "{w} some {q} {k}{o}"))
-    return " ".join(form.format(w=wish, q=qualities, k=kind, o=options).split())
-
-
-def limit_text(limit: float) -> str:
-    """Return how an instruction names a price limit."""
-    return f", and price lower than {limit:.2f} dollars" if limit < NO_LIMIT else ""
 
 
 def goal_of(

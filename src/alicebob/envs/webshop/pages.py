@@ -12,28 +12,13 @@ import functools
 from collections.abc import Container, Sequence
 from typing import NamedTuple
 
+from alicebob.envs.shopping import BACK, BUY, NEXT, PREV, SEP, SUB_PAGES
 from alicebob.envs.webshop.product import Product
 
-__all__ = [
-    "BACK",
-    "BUY",
-    "NEXT",
-    "PREV",
-    "SUB_PAGES",
-    "THANKS",
-    "Page",
-    "Text",
-    "index",
-    "item",
-    "results",
-    "sub_page",
-]
+__all__ = ["THANKS", "Page", "Text", "index", "item", "results", "sub_page"]
 
-BACK, PREV, NEXT, BUY = "Back to Search", "< Prev", "Next >", "Buy Now"
-SUB_PAGES = ("Description", "Features", "Reviews", "Attributes")
 THANKS = "Thank you for shopping with us!"
 SPACES = " \n\t\f\r"  # what HTML calls white space
-SEP = " [SEP] "
 
 
 class Text(NamedTuple):

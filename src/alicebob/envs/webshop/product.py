@@ -5,14 +5,10 @@ Does not: read or make products (see `catalogue` and `generated`).
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["NO_LIMIT", "Goal", "Product", "draw_for", "price_limit"]
-
-NO_LIMIT = 1_000_000.0  # the price limit of a goal that has none
-STEPS = [10.0 * i for i in range(1, 100)]  # dollars that a limit may be
+__all__ = ["Goal", "Product"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +58,3 @@ class Goal:
     category: str
     categories: str
     weight: float = field(default=1.0, compare=False)
-
-
-def draw_for(*names: object) -> random.Random:
-    """Return a generator that follows from names, the same in every process."""
-    return random.Random("\0".join(map(str, names)))
-
-
-def price_limit(price: float, draw: random.Random) -> float:
-    """Draw a price limit: the larger of two of the next four tens of dollars above a price.
-
-    NO_LIMIT where there are no two (upstream goal.py).
-    """
-    above = [step for step in STEPS if step > price][:4]
-    return max(draw.sample(above, 2)) if len(above) > 1 else NO_LIMIT

@@ -17,8 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from alicebob.envs.shopping import STOP
 from alicebob.envs.webshop.product import Goal, Product
-from alicebob.envs.webshop.search import STOP
 from alicebob.errors import UsageError
 
 __all__ = ["TAGGERS", "Score", "Tagger", "score", "tagger"]

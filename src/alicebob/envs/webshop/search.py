@@ -20,14 +20,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from alicebob.envs.shopping import STOP
+
 __all__ = ["Index", "terms"]
 
 K1, B = 0.9, 0.4
-_SMALL = (
-    "a an and are as at be but by for if in into is it no not of on or such that the their then "
-    "there these they this to was will with"
-)
-STOP = frozenset(_SMALL.split())
 _LETTER, _DIGIT = r"[^\W\d_]", r"\d"
 _INSIDE = rf"(?<={_LETTER})['’.:·](?={_LETTER})|(?<={_DIGIT})['’.,;](?={_DIGIT})"
 _SINGLE = "\u3040-\u309f\u4e00-\u9fff\u3400-\u4dbf\uf900-\ufaff"
@@ -197,12 +194,12 @@ def _best(
     """
     seen, least, closed = 0, 0.0, False
     some = np.empty(POOL * len(best), np.int32)
-    whole = np.empty(len(some))
     for term in range(len(begins)):
         size = ends[term] - begins[term]
         few = closed and seen * LOOKUP <= size
         if size > LONG and seen >= len(best) and not few:
             held = _top(sums, touched, seen, some)
+            whole = np.empty(held)
             for i in range(held):
                 doc = some[i]
                 whole[i] = sums[doc]
@@ -210,19 +207,11 @@ def _best(
                     at = _where(docs, begins[t], ends[t], doc)
                     if at >= 0:
                         whole[i] += _part(weights[t], counts[at], norms[lengths[doc]])
-            least = max(least, np.sort(whole[:held])[held - len(best)])
+            least = max(least, np.sort(whole)[held - len(best)])
         rest = bounds[term:].sum() * 1.0001
         closed = closed or least > rest
         if closed:
-            kept = 0
-            for i in range(seen):
-                doc = touched[i]
-                if sums[doc] + rest < least:
-                    sums[doc] = 0.0
-                else:
-                    touched[kept] = doc
-                    kept += 1
-            seen = kept
+            seen = _kept(sums, touched, seen, rest, least)
         if closed and seen * LOOKUP <= size:
             for i in range(seen):
                 doc = touched[i]
@@ -242,6 +231,20 @@ def _best(
     for i in range(seen):
         sums[touched[i]] = 0.0
     return int(found)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _kept(sums: Any, touched: Any, seen: int, rest: float, least: float) -> int:
+    """Drop the documents that cannot reach `least` with `rest` added; return how many are left."""
+    kept = 0
+    for i in range(seen):
+        doc = touched[i]
+        if sums[doc] + rest < least:
+            sums[doc] = 0.0
+        else:
+            touched[kept] = doc
+            kept += 1
+    return kept
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -10,71 +10,28 @@ not: show a goal but through its instruction.
 from __future__ import annotations
 
 import functools
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from alicebob.envs.webshop import compact, pages
+from alicebob.envs.shopping import BUY, MARKS
+from alicebob.envs.webshop import pages
+from alicebob.envs.webshop.browsing import OBSERVATIONS, Browser
 from alicebob.envs.webshop.catalogue import KINDS, Catalogue, open_catalogue
-from alicebob.envs.webshop.goals import SPLITS, Goals, goal_of, split_of
-from alicebob.envs.webshop.product import NO_LIMIT, Goal, Product
+from alicebob.envs.webshop.goals import Goals
+from alicebob.envs.webshop.product import Goal
 from alicebob.envs.webshop.reward import Score, score, tagger
+from alicebob.envs.webshop.wanted import PRESETS, goals_for, held_out, wanted
 from alicebob.errors import UnknownName, UsageError
 
-__all__ = ["OBSERVATIONS", "PRESETS", "WebShop"]
+__all__ = ["WebShop"]
 
-OBSERVATIONS = ("text", "text_rich", "compact")
-SHOWN, FOUND = 10, 50  # products on a page of results, and in all
 OPTIONS = ("goal", "persona", "split")
 IDLER = "Look around, and buy what you like."  # who has no persona of their own
-KNOWN = 4096  # pages of a kind that are kept
-DONE = pages.Page((pages.THANKS,), ())
 _ACTION = re.compile(r"(.+)\[(.+)\]")
-
-
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """How published work set the shop up; `splits` are ranges of goals, else they go by product."""
-
-    goals: str
-    limit: int
-    splits: Mapping[str, slice] | None = None
-
-
-PRESETS = {
-    "small": Preset("synthetic", 15),
-    "webshop": Preset(
-        "human",
-        100,
-        {"test": slice(0, 500), "validation": slice(500, 1500), "train": slice(1500, None)},
-    ),
-    "agentbench": Preset("human", 20, {"test": slice(0, 200), "train": slice(1000, 12_001)}),
-    "eto": Preset("human", 10),  # its own lists share goals between training and test
-    "verl-agent": Preset("synthetic", 15, {"test": slice(0, 500), "train": slice(500, None)}),
-}
-
-
-@functools.lru_cache(16)
-def _asked_for(catalogue: str, kind: str, preset: str) -> frozenset[str]:
-    """Return the products that the validation and test goals of published ranges ask for."""
-    held_out = [split for split in PRESETS[preset].splits or () if split != "train"]
-    return frozenset(g.asin for s in held_out for g in _goals(catalogue, kind, preset, s))
-
-
-@functools.lru_cache(16)
-def _goals(catalogue: str, kind: str, preset: str, split: str | None) -> Goals:
-    ranges = PRESETS[preset].splits
-    if split is None or ranges is None:
-        return open_catalogue(catalogue).goals(kind, split)
-    if split not in ranges:
-        raise UsageError(
-            f"webshop: preset {preset} has no split {split!r}, only {', '.join(ranges)}."
-        )
-    return open_catalogue(catalogue).goals(kind, None)[ranges[split]]
 
 
 class WebShop:
@@ -98,6 +55,8 @@ class WebShop:
 
     instructions = "Buy what the instruction asks for."
     actions = ("search[words]", "click[what can be clicked]")
+    alice = "shop"
+    marks = MARKS
 
     def __init__(
         self,
@@ -120,20 +79,15 @@ class WebShop:
         self.max_steps = PRESETS[preset].limit if limit is None else limit
         if type(self.max_steps) is not int or self.max_steps < 1:
             raise UsageError(f"webshop: limit must be a number of turns above 0; got {limit!r}.")
-        self.observation, self.attributes_page = observation, attributes_page
-        self._page_size = compact.SHOWN if observation == "compact" else SHOWN
         self.catalogue: Catalogue = open_catalogue(str(catalogue))
         self._named = (str(catalogue), kind, preset)
         self.goals = self._goals_of(split)
         self._judge = _tagger(tagger)
-        self._search_for = functools.lru_cache(KNOWN)(self._found)
-        self._results = functools.lru_cache(KNOWN)(self._result_page)
-        self._items = functools.lru_cache(KNOWN)(self._item)
+        self._browser = Browser(self.catalogue, observation, attributes_page)
         self._over = True  # until the first reset
         self._turns = 0
         self.goal: Goal | None = None
         self._instruction = ""
-        self._show_index()
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -156,10 +110,11 @@ class WebShop:
             self.goal, self._instruction = None, str(options["persona"])
         else:
             goals = self._goals_of(options["split"]) if "split" in options else self.goals
-            self.goal = self._wanted(options.get("goal"), goals, 0 if seed is None else seed)
+            seed = 0 if seed is None else seed
+            self.goal = wanted(options.get("goal"), goals, seed, self.catalogue)
             self._instruction = self.goal.instruction
         self._over, self._turns = False, 0
-        self._show_index()
+        self._browser.home()
         return self._text(), self._info()
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
@@ -173,12 +128,13 @@ class WebShop:
         self._turns += 1
         found = _ACTION.match(action.strip())
         name, words = (found[1].lower(), found[2].lower()) if found else ("", "")
+        browser = self._browser
         if name == "search":
-            self._search(words)
-        elif name == "click" and words in self._page.clickables and words != "search":
-            if words == pages.BUY.lower():
+            browser.search(words)
+        elif name == "click" and words in browser.page.clickables and words != "search":
+            if words == BUY.lower():
                 return self._buy()
-            self._click(words)
+            browser.click(words)
         else:
             truncated = self._over = self._turns >= self.max_steps
             shown = " ".join(action.split())[:60]
@@ -188,9 +144,7 @@ class WebShop:
         return self._text(), 0.0, False, truncated, self._info()
 
     def _goals_of(self, split: Any) -> Goals:
-        if split is not None and split not in SPLITS:
-            raise UnknownName("split", str(split), SPLITS, "webshop")
-        return _goals(*self._named, split)
+        return goals_for(*self._named, split)
 
     # what rounds ask for (see `alicebob.envs.hooks`)
 
@@ -216,187 +170,57 @@ class WebShop:
         """Return the mean reward in percent, as published."""
         return 100.0 * rates["reward"]
 
-    # the pages
-
-    def _show_index(self) -> None:
-        self._kind, self._page = "index", pages.index()
-        self._words, self._number = "", 1
-        self._product: Product | None = None
-        self._chosen: dict[str, str] = {}
-        self._visited: set[str] = set()
-
-    def _search(self, words: str, number: int = 1) -> None:
-        self._kind, self._words, self._number = "results", words, number
-        self._product, self._chosen = None, {}
-        self._page = self._results(words, number)
-
-    def _found(self, words: str) -> list[int]:
-        return self.catalogue.index.search(words, FOUND)
-
-    def _result_page(self, words: str, number: int) -> pages.Page:
-        return pages.results(self._shown(words, number), number, len(self._search_for(words)))
-
-    def _shown(self, words: str, number: int) -> list[Product]:
-        found, size = self._search_for(words), self._page_size
-        return [self.catalogue[n] for n in found[(number - 1) * size : number * size]]
-
-    def _show_item(self) -> None:
-        assert self._product is not None
-        self._kind, self._page = "item", self._items(self._product.asin, "")
-
-    def _item(self, asin: str, sub: str) -> pages.Page:
-        number = self.catalogue.number(asin)
-        assert number is not None
-        product = self.catalogue[number]
-        if sub:
-            return pages.sub_page(product, sub)
-        return pages.item(product, self.attributes_page)
-
-    def _click(self, name: str) -> None:
-        """Follow a click, in the order in which the original looks for what it means."""
-        sub = next((page for page in pages.SUB_PAGES if page.lower() == name), None)
-        if name == pages.BACK.lower():
-            self._show_index()
-        elif name == pages.NEXT.lower() and self._kind == "results":
-            self._search(self._words, self._number + 1)
-        elif name == pages.PREV.lower() and self._kind in ("results", "item"):
-            self._search(self._words, self._number - (self._kind == "results"))
-        elif name == pages.PREV.lower() and self._kind == "sub_page":
-            self._show_item()
-        elif sub is not None and self._product is not None:
-            self._kind, self._page = "sub_page", self._items(self._product.asin, sub)
-        else:
-            self._choose(self._page.clickables[name])
-
-    def _choose(self, text: pages.Text) -> None:
-        """Open a product, or choose an option of the one that is open."""
-        if text.kind == "link":
-            number = self.catalogue.number(text.raw)
-            assert number is not None
-            self._product = self.catalogue[number]
-            self._visited.add(text.raw)
-        elif text.kind == "option" and self._product is not None:
-            # A value that two groups share belongs to the last, as on the original's page.
-            groups = [g for g, values in self._product.options.items() if text.raw in values]
-            self._chosen[groups[-1]] = text.raw
-        self._show_item()
-
     def _buy(self) -> tuple[str, float, bool, bool, dict[str, Any]]:
-        assert self._product is not None
-        result: Score | None = None
-        if self.goal is not None:
-            chosen = list(self._chosen.values())
-            result = score(self._product, chosen, self.goal, self._judge())
-        self._kind, self._over = "done", True
-        self._page = DONE
+        product, chosen = self._browser.product, dict(self._browser.chosen)
+        assert product is not None
+        self._browser.leave()
+        self._over = True
         bought: dict[str, Any] = {
-            "asin": self._product.asin,
-            "options": dict(self._chosen),
-            "price": self._product.price,
-            "held_out": self._held_out(self._product.asin),
+            "asin": product.asin,
+            "options": chosen,
+            "price": product.price,
+            "held_out": held_out(*self._named, product.asin),
         }
         info, reward = self._info(), 0.0
         info["events"] = ["bought"]
-        if result is not None:
+        if self.goal is not None:
+            result = score(product, list(chosen.values()), self.goal, self._judge())
             reward = result.reward
             info["progress"], info["success"] = reward, reward == 1.0
-            met = {
-                "kind": result.type == 1.0,
-                "attributes": result.attributes == 1.0,
-                "options": result.options in (None, 1.0),
-                "price": result.price,
-                "goal": reward == 1.0,
-            }
-            info["events"] += [part for part, whole in met.items() if whole]
+            info["events"] += _met(result)
             bought |= {"score": asdict(result), "tagger": self._judge().name}
         info["result"] = bought
         return pages.THANKS, reward, True, False, info
 
-    def _held_out(self, asin: str) -> bool:
-        if PRESETS[self._named[-1]].splits is None:
-            return split_of(asin) != "train"
-        return asin in _asked_for(*self._named)
-
-    # what is told
-
     def _text(self) -> str:
-        if self.observation == "compact":
-            return self._compact()
-        if self.observation == "text":
-            return self._page.simple(self._instruction)
-        state = ""
-        if self._kind == "item" and self._product is not None:
-            state = f"{self._product.asin}/{self._words.replace(' ', '+')}/{self._number}/"
-            state += json.dumps(self._chosen)
-        return self._page.rich(self._instruction, state, self._visited)
-
-    def _compact(self) -> str:
-        if self._kind == "index":
-            return compact.index(self._instruction)
-        if self._kind == "results":
-            shown = self._shown(self._words, self._number)
-            return compact.results(self._instruction, shown, self._number)
-        assert self._product is not None
-        if self._kind == "item":
-            return compact.item(self._instruction, self._product, self._chosen)
-        texts = [text.raw for text in self._page.body if text.kind == "text"]
-        return compact.sub_page(self._instruction, texts)
+        return self._browser.text(self._instruction)
 
     def _info(self, invalid: bool = False) -> dict[str, Any]:
-        actions = list(self._page.actions)
-        if self._kind == "index":
+        browser = self._browser
+        actions = list(browser.page.actions)
+        if browser.kind == "index":
             actions.insert(0, "search[...]")
         return {
             "admissible_actions": actions,
             "events": [],
-            "page": self._kind,
-            "product": self._product.asin if self._product else None,
-            "options": dict(self._chosen),
+            "page": browser.kind,
+            "product": browser.product.asin if browser.product else None,
+            "options": dict(browser.chosen),
             **({"progress": 0.0, "success": False} if self.goal is not None else {}),
             "invalid_action": invalid,
         }
 
-    def _wanted(self, goal: Any, goals: Goals, seed: Any) -> Goal:
-        """Return the goal that is asked for, or that the seed draws."""
-        if isinstance(goal, Mapping):
-            return self._own_goal(goal)
-        if goal is None:
-            if not isinstance(seed, int | np.integer) or seed < 0:
-                raise UsageError(f"webshop: seed must be a whole number from 0; got {seed!r}.")
-            if not goals:
-                raise UsageError(
-                    f"webshop: {self.catalogue.name} has no goals of this kind and split."
-                )
-            return goals[goals.draw(np.random.default_rng([int(seed), 2]))]
-        if type(goal) is not int or not 0 <= goal < len(goals):
-            raise UsageError(f"webshop: goal must be 0 to {len(goals) - 1}; got {goal!r}.")
-        return goals[goal]
 
-    def _own_goal(self, told: Mapping[str, Any]) -> Goal:
-        """Return a goal that was written for a product, from its plain data."""
-        known = {"asin", "instruction", "attributes", "options", "price_upper"}
-        for name in told:
-            if name not in known:
-                raise UnknownName("part of a goal", str(name), known, "webshop")
-        number = self.catalogue.number(str(told.get("asin", "")))
-        if number is None:
-            raise UsageError(f"webshop: there is no product {told.get('asin')!r} to be the goal.")
-        options, attributes = told.get("options", {}), told.get("attributes", ())
-        limit = told.get("price_upper", NO_LIMIT)
-        lists = [part for part in (options, attributes) if not isinstance(part, Mapping)]
-        if not all(isinstance(part, Sequence) and not isinstance(part, str) for part in lists):
-            raise UsageError(
-                "webshop: a goal's attributes are a list, its options groups to values."
-            )
-        if type(limit) not in (int, float) or not limit > 0:
-            raise UsageError("webshop: a goal's price_upper is a number of dollars above 0.")
-        return goal_of(
-            self.catalogue[number],
-            str(told.get("instruction", "")),
-            tuple(map(str, attributes)),
-            dict(options) if isinstance(options, Mapping) else tuple(map(str, options)),
-            float(limit),
-        )
+def _met(result: Score) -> list[str]:
+    """Return the events that say which parts of a goal a purchase met."""
+    met = {
+        "kind": result.type == 1.0,
+        "attributes": result.attributes == 1.0,
+        "options": result.options in (None, 1.0),
+        "price": result.price,
+        "goal": result.reward == 1.0,
+    }
+    return [part for part, whole in met.items() if whole]
 
 
 def _tagger(name: str) -> Callable[[], Any]:

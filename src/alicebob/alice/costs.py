@@ -1,0 +1,105 @@
+"""Costs: what a verb of Alice asks of a language model in a round, at most, before anything runs.
+
+Counts are bounds, by what the parameters allow; a token is taken for three characters. Does not:
+run a model, or know a server's tokenizer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from alicebob.envs.hooks import has_goals, suite_of
+from alicebob.settings import Params
+
+__all__ = ["Asked", "asked"]
+
+CHARACTERS = 3  # of a token
+SAMPLE = 40  # steps by which an observation is measured
+REPLY = 40  # tokens of a reply in play, by guess
+ANSWER = 60  # tokens of an answer, by guess
+THOUGHT = 15  # tokens of a thought in an answer
+FRAME = 350  # tokens of a prompt file
+SHOWN = 40  # turns of a trial that a judge is shown
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Requests, with the tokens read and written for them."""
+
+    requests: int = 0
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
+
+    def __add__(self, other: Asked) -> Asked:
+        """Return the sum."""
+        return Asked(
+            self.requests + other.requests,
+            self.prompt_tokens + other.prompt_tokens,
+            self.reply_tokens + other.reply_tokens,
+        )
+
+
+def asked(verb: str, params: Params, env: Any) -> Asked:
+    """Return what a verb asks in a round; nothing where it is embedded."""
+    if getattr(params.alice, verb) != "model":
+        return Asked()
+    return {
+        "explore": _explore,
+        "label": _label,
+        "think": _think,
+        "judge": _judge,
+        "advise": _advise,
+    }[verb](params, env)
+
+
+def _explore(params: Params, env: Any) -> Asked:
+    """Return a request a turn; a cache may make most of what is read cheap."""
+    per_turn = _observation(env) + REPLY
+    turns = params.explore.episodes * params.explore.max_turns
+    history = params.alice.turns or params.explore.max_turns
+    window = min(params.alice.context, history * per_turn // 2)
+    return Asked(turns, turns * (window + per_turn), turns * REPLY)
+
+
+def _label(params: Params, env: Any) -> Asked:
+    skills = _skills(params, env)
+    shown = params.skills.max_turns * _observation(env) + FRAME
+    return Asked(skills, skills * shown, skills * ANSWER)
+
+
+def _think(params: Params, env: Any) -> Asked:
+    label = _label(params, env)
+    return label + Asked(0, 0, label.requests * THOUGHT * params.skills.max_turns)
+
+
+def _skills(params: Params, env: Any) -> int:
+    if has_goals(env):  # then every episode may be a skill
+        return params.explore.episodes
+    turns = params.explore.episodes * params.explore.max_turns
+    return min(params.alice.labels * max(1, len(suite_of(env))), turns)
+
+
+def _judge(params: Params, env: Any) -> Asked:
+    amount = params.evaluate
+    tried = [trial.max_turns for trial in suite_of(env) for _ in range(amount.worlds)]
+    tried = [amount.max_turns] * amount.open_play if has_goals(env) else tried
+    length = sum(min(SHOWN, limit) for limit in tried) * (_observation(env) + REPLY)
+    return Asked(len(tried), length + len(tried) * FRAME, len(tried) * ANSWER)
+
+
+def _advise(params: Params, env: Any) -> Asked:
+    return Asked(1, FRAME + 60 * len(suite_of(env)), 4 * ANSWER)
+
+
+def _observation(env: Any) -> int:
+    """Return the tokens of an observation, measured on a few steps."""
+    text, info = env.reset(seed=0)
+    actions = list(info.get("admissible_actions", ())) or ["wait"]
+    length = len(text)
+    for step in range(SAMPLE):
+        text, _, terminated, truncated, _ = env.step(actions[step % len(actions)])
+        length += len(text)
+        if terminated or truncated:
+            text, _ = env.reset(seed=0)
+    return length // (SAMPLE + 1) // CHARACTERS + 1

@@ -1,0 +1,49 @@
+"""Watch: what an episode teaches the embedded Alice, whoever acts in it.
+
+A language model that explores is watched with her senses, and what they find goes into her memory
+as if she had acted herself, so that each part of her can be a rule whoever explores. Does not: act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from alicebob.alice.grid.interface import MOVES, PRESS
+from alicebob.alice.grid.memory import Knowledge
+from alicebob.alice.grid.planner import USE
+from alicebob.alice.grid.senses import Senses
+from alicebob.policies import Live
+
+__all__ = ["GridWatch"]
+
+
+class GridWatch:
+    """The senses on one episode, from the info of its reset."""
+
+    def __init__(self, info: Mapping[str, Any]) -> None:
+        self._senses = Senses(Knowledge(), info)
+
+    def before(self, live: Live, action: str) -> None:
+        """Take an action for what it is: a move, or an attempt at something."""
+        senses, action = self._senses, _plain(action)
+        if live.turns:
+            senses.observe(live.info, _plain(live.turns[-1].action))
+        senses.take_stock()
+        if action in MOVES or action not in live.info.get("admissible_actions", ()):
+            senses.aim(action)
+            return
+        if not (live.info.get("sleeping") and senses.attempt is not None):
+            senses.begin(f"{USE}{senses.front}" if action == PRESS else action, senses.faced)
+        if senses.attempt is not None:
+            senses.aim(senses.attempt.intent)
+
+    def close(self, live: Live) -> Mapping[str, Any]:
+        """Return the knowledge that the episode gave."""
+        self._senses.observe(live.info, _plain(live.turns[-1].action))
+        return self._senses.close().to_json()
+
+
+def _plain(action: str) -> str:
+    """Return an action by the name that the environment gives it, if it has one."""
+    return action.strip().lower().replace(" ", "_")

@@ -1,0 +1,1 @@
+"""Alice by a language model: the same five verbs, in whatever room, and the prompts beside them."""

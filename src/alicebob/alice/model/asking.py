@@ -1,0 +1,191 @@
+"""Asking: questions to a language model whose answers must have a given shape.
+
+A prompt is a file in `prompts/`; what is put into it is data and cannot change its form. An answer
+is one JSON object that fits a schema. One that does not fit gets one chance of repair, with the
+reason; then it is rejected and counted, never guessed. Invariant: every accepted or rejected answer
+is in the journal, so that a run that was stopped asks only what it has not asked. Does not: know
+what is asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from alicebob.policies.chat import Chat, Question
+from alicebob.policies.endpoint import Completion
+from alicebob.trace import append_line, read_lines
+
+__all__ = ["Answer", "Asker", "Tally", "one_line", "prompt", "prompt_hash"]
+
+LONGEST = 4000  # characters of an answer that are quoted back for repair
+_FIELD = re.compile(r"\{\{(\w+)\}\}")
+
+
+class Answer(BaseModel):
+    """The shape of an answer: strict, nothing beside what is asked for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+A = TypeVar("A", bound=Answer)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was asked of a model for one purpose, and what came of it."""
+
+    asked: int = 0
+    repaired: int = 0
+    rejected: int = 0
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
+
+    def to_json(self) -> dict[str, int]:
+        """Return the tally as plain data."""
+        return asdict(self)
+
+
+def prompt(name: str, **values: str) -> str:
+    """Return a prompt file with its fields, e.g. {{turns}}, filled in, all in one go.
+
+    Raises KeyError where a field has no value or a value no field.
+    """
+    text = _text(name)
+    fields = set(_FIELD.findall(text))
+    if fields != values.keys():
+        raise KeyError(f"prompt {name}: fields {sorted(fields)}, values {sorted(values)}")
+    return _FIELD.sub(lambda found: values[found.group(1)], text)
+
+
+def prompt_hash(name: str) -> str:
+    """Return what identifies the text of a prompt file."""
+    return hashlib.sha256(_text(name).encode()).hexdigest()[:16]
+
+
+def _text(name: str) -> str:
+    return (importlib.resources.files(__package__) / "prompts" / f"{name}.md").read_text(
+        encoding="utf-8"
+    )
+
+
+@dataclass
+class Asker(Generic[A]):
+    """Asks for answers of one shape.
+
+    `check` looks at an answer beyond its schema: it gets the question's number and the answer and
+    raises ValueError, in words that the model can act on, for one that will not do. `tally` counts
+    over all calls.
+    """
+
+    chat: Chat
+    shape: type[A]
+    journal: Path
+    check: Callable[[int, A], None] = lambda number, answer: None
+    tally: Tally = field(default_factory=Tally)
+
+    def ask(
+        self, prompts: Sequence[str], done: Callable[[], object] = lambda: None
+    ) -> list[A | None]:
+        """Return an answer for each prompt, None where it was rejected.
+
+        `done` is called for each prompt that is settled. Raises ProviderError where answers could
+        not be had; what was answered is in the journal.
+        """
+        known = {line["key"]: line for line in read_lines(self.journal)}
+        settled: dict[int, A | None] = {}
+        open_: list[int] = []
+        for number, text in enumerate(prompts):
+            line = known.get(self._key(text))
+            if line is None:
+                open_.append(number)
+                continue
+            self._count(line)
+            settled[number] = self.shape.model_validate(line["answer"]) if line["answer"] else None
+            done()
+        for number, answer in self._settle(prompts, open_):
+            settled[number] = answer
+            done()
+        return [settled[number] for number in range(len(prompts))]
+
+    def _settle(self, prompts: Sequence[str], numbers: list[int]) -> Iterator[tuple[int, A | None]]:
+        """Ask what is open, then once more for what did not fit; journal and yield each result."""
+        again: list[tuple[int, str, str, Completion]] = []
+        for i, found in self.chat.answers([[prompts[number]] for number in numbers]):
+            number = numbers[i]
+            try:
+                answer = self._read(number, found.text)
+            except ValueError as error:
+                again.append((number, found.text[:LONGEST], str(error), found))
+                continue
+            self._journal(prompts[number], answer, [found])
+            yield number, answer
+        again.sort(key=lambda item: item[0])
+        questions: list[Question] = [
+            [prompts[number], said or "(nothing)", prompt("repair", reason=reason)]
+            for number, said, reason, _ in again
+        ]
+        for i, found in self.chat.answers(questions) if questions else ():
+            number, _, _, first = again[i]
+            repaired: A | None = None
+            with suppress(ValueError):  # rejected, and counted as such
+                repaired = self._read(number, found.text)
+            self._journal(prompts[number], repaired, [first, found])
+            yield number, repaired
+
+    def _read(self, number: int, text: str) -> A:
+        """Read one JSON object; raises ValueError with a reason where there is none that fits."""
+        try:
+            data = json.loads(_object(text))
+        except (ValueError, RecursionError):
+            raise ValueError("It holds no valid JSON object.") from None
+        try:
+            answer = self.shape.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the object"
+            raise ValueError(f"{where}: {first['msg']}.") from None
+        self.check(number, answer)
+        return answer
+
+    def _journal(self, text: str, answer: A | None, tries: Sequence[Completion]) -> None:
+        line = {
+            "key": self._key(text),
+            "answer": answer.model_dump(mode="json") if answer is not None else None,
+            "tries": len(tries),
+            "prompt_tokens": sum(found.prompt_tokens for found in tries),
+            "reply_tokens": sum(found.reply_tokens for found in tries),
+        }
+        append_line(self.journal, line)
+        self._count(line)
+
+    def _count(self, line: Mapping[str, Any]) -> None:
+        self.tally.asked += 1
+        self.tally.rejected += line["answer"] is None
+        self.tally.repaired += line["answer"] is not None and line["tries"] > 1
+        self.tally.prompt_tokens += line["prompt_tokens"]
+        self.tally.reply_tokens += line["reply_tokens"]
+
+    def _key(self, text: str) -> str:
+        named = f"{self.shape.__name__}\0{text}"
+        return hashlib.sha256(named.encode("utf-8", "backslashreplace")).hexdigest()[:24]
+
+
+def _object(text: str) -> str:
+    """Return what may be a JSON object in a text: from the first brace to the last."""
+    return text[text.find("{") : text.rfind("}") + 1]
+
+
+def one_line(text: str) -> None:
+    """Raise ValueError for a text of an answer that is not one plain line."""
+    if not text.strip() or len(text.strip().splitlines()) != 1 or not text.isprintable():
+        raise ValueError("A text in it is empty or not one plain line.")

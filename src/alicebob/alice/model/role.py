@@ -1,0 +1,161 @@
+"""Roles: which model speaks for Alice, and how it is reached.
+
+Parameters say which model: Bob's own ("bob"), one behind an endpoint ("served:NAME"), or a Hugging
+Face directory or id. Where the endpoint is, its key and its caps differ from machine to machine and
+stand in the environment. Invariant: nothing of the environment enters an output. Does not: say what
+Alice is asked.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from alicebob.envs import World
+from alicebob.envs.hooks import actions_of
+from alicebob.errors import UsageError
+from alicebob.policies import Policy
+from alicebob.policies.chat import Chat, LocalChat, ServedChat
+from alicebob.policies.conversation import Conversation
+from alicebob.policies.endpoint import Endpoint, Limits
+from alicebob.policies.server import Server
+from alicebob.settings import Params
+
+__all__ = ["Role"]
+
+SERVED = "served:"
+URL, KEY = "ALICEBOB_ALICE_URL", "ALICEBOB_ALICE_KEY"
+CAPS = "ALICEBOB_ALICE_MAX_"  # and REQUESTS, TOKENS or COST: of a round
+PRICES = "ALICEBOB_ALICE_PRICES"  # of a million tokens read and written, "0.15 0.60"
+CONCURRENCY = "ALICEBOB_ALICE_CONCURRENCY"
+SPOKEN = 256  # tokens of a reply in play, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """The model that plays Alice; `adapter` is a folder or "" for none. It can be pickled.
+
+    `name` is a directory or id, or "served:NAME"; `ledger` a file of what a served one has used,
+    which counts towards its caps.
+    """
+
+    name: str
+    adapter: str
+    dtype: str
+    context: int
+    turns: int
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    ledger: Path | None = None
+
+    @classmethod
+    def of(cls, params: Params, adapter: Path, ledger: Path) -> Role:
+        """Return the role that the parameters ask for, as far as a stage reads them.
+
+        `adapter` is that of the round before, used where they want it.
+        """
+        alice = params.alice
+        bob = alice.model == "bob"
+        return cls(
+            params.bob.model if bob else alice.model,
+            str(adapter) if bob and alice.adapter == "parent" else "",
+            alice.dtype,
+            alice.context,
+            getattr(alice, "turns", 0),  # read by who explores
+            alice.max_new_tokens,
+            alice.temperature,
+            alice.top_p,
+            ledger,
+        )
+
+    @property
+    def served(self) -> bool:
+        """True where the model is behind an endpoint."""
+        return self.name.startswith(SERVED)
+
+    def endpoint(self) -> Endpoint:
+        """Return the endpoint; raises UsageError where the environment does not say enough."""
+        url = os.environ.get(URL, "")
+        if not url:
+            raise UsageError(
+                f"alice.model is {self.name}; put the address of its endpoint, such as "
+                f"http://127.0.0.1:8000/v1, into the environment variable {URL}."
+            )
+        prices = (os.environ.get(PRICES) or "0 0").split()
+        if len(prices) != 2:
+            raise UsageError(f"{PRICES} must be two numbers, such as '0.15 0.60'.")
+        limits = [_number(f"{CAPS}{name}") for name in ("REQUESTS", "TOKENS", "COST")]
+        return Endpoint(
+            url,
+            self.name.removeprefix(SERVED),
+            key_env=KEY if os.environ.get(KEY) else "",
+            prices=(_amount(prices[0]), _amount(prices[1])),
+            limits=Limits(_whole(limits[0]), _whole(limits[1]), limits[2]),
+            concurrency=_whole(_number(CONCURRENCY)) or 16,
+            ledger=self.ledger,
+        )
+
+    def chat(self) -> Chat:
+        """Return what answers single questions."""
+        sampling: dict[str, Any] = {
+            "max_new_tokens": self.max_new_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+        }
+        if self.served:
+            return ServedChat(self.endpoint(), **sampling)
+        return LocalChat(self.load, context=self.context, **sampling)
+
+    def load(self) -> tuple[Any, Any]:
+        """Return (model, tokenizer), the adapter merged in, on the GPU where there is one."""
+        import torch
+
+        from alicebob.policies.models import load_adapter, load_base
+
+        model, tokenizer = load_base(self.name, self.dtype)
+        if self.adapter:
+            model = load_adapter(model, Path(self.adapter)).merge_and_unload()
+        return (model.cuda() if torch.cuda.is_available() else model), tokenizer
+
+    def player(self, world: World, endpoint: Endpoint | None = None) -> Policy:
+        """Return the model as a policy that explores.
+
+        `endpoint` is shared by all players of a process; without one the model is loaded here.
+        """
+        actions = actions_of(world())
+        sampling: dict[str, Any] = {
+            "context": self.context,
+            "turns": self.turns,
+            "max_new_tokens": min(self.max_new_tokens, SPOKEN),
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+        }
+        if endpoint is not None:
+            return Server(endpoint, actions, **sampling)
+        from alicebob.policies.local import Local
+        from alicebob.policies.models import settle
+
+        model, tokenizer = self.load()
+        return Local(settle(model), Conversation(tokenizer, "full", actions), **sampling)
+
+
+def _number(name: str) -> float | None:
+    text = os.environ.get(name, "")
+    return _amount(text, name) if text else None
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else int(number)
+
+
+def _amount(text: str, name: str = PRICES) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise UsageError(f"{name} must be a number from 0, not {text!r}.")
+    return number

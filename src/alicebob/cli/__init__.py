@@ -1,0 +1,41 @@
+"""The command line: verbs of the domain, words for people on stderr, results on stdout.
+
+A file per group; what a command needs is imported when it runs, so that `--help` is quick.
+Invariant: an AliceBobError leaves as one sentence and its exit code, never as a traceback. Does
+not: work; a command reads its words, calls one function and shows what comes back.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from alicebob.cli.env import env
+from alicebob.cli.episode import episode
+from alicebob.cli.evaluate import evaluate
+from alicebob.cli.experiment import estimate, init, sync
+from alicebob.cli.group import Commands
+from alicebob.cli.rounds import rounds
+from alicebob.errors import AliceBobError
+
+__all__ = ["main", "run_command"]
+
+
+@click.group(cls=Commands)
+@click.version_option(package_name="alicebob")
+def main() -> None:
+    """Train language-model agents from exploration."""
+
+
+for command in (env, episode, estimate, evaluate, init, rounds, sync):
+    main.add_command(command)
+
+
+def run_command(command: click.Command) -> None:
+    """Run a command as a program: an AliceBobError leaves as one sentence and its exit code."""
+    try:
+        command()
+    except AliceBobError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,130 @@
+"""The command that tries a served model on the tasks of the rounds."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alicebob.cli.pairs import with_settings
+from alicebob.errors import UsageError
+
+if TYPE_CHECKING:
+    from alicebob.policies.endpoint import Endpoint
+
+__all__ = ["evaluate"]
+
+Command = Callable[..., None]
+
+SERVED = (
+    click.option(
+        "--url", required=True, help="An OpenAI-compatible address, e.g. http://host:8000/v1."
+    ),
+    click.option("--model", required=True, help="The model's name there."),
+    click.option("--key-env", default="", help="The environment variable that holds the key."),
+    click.option("--concurrency", default=16, show_default=True, help="Episodes at once."),
+    click.option("--max-requests", type=int, help="Stop, with all saved, after so many."),
+    click.option("--max-tokens", type=int, help="Stop after so many, read and written."),
+    click.option("--max-cost", type=float, help="Stop at this cost; needs --prices."),
+    click.option("--prices", nargs=2, type=float, help="Of a million tokens read, and written."),
+)
+SAMPLING = (
+    click.option("--context", default=8192, show_default=True, help="Tokens of prompt and reply."),
+    click.option("--turns", default=0, show_default=True, help="Turns it sees; 0: as many as fit."),
+    click.option("--max-new-tokens", default=256, show_default=True),
+    click.option("--temperature", default=0.7, show_default=True),
+    click.option("--top-p", default=1.0, show_default=True),
+)
+
+
+def _with(options: tuple[Callable[[Command], Command], ...], command: Command) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _with_endpoint(command: Command) -> Command:
+    """Give a command the options that describe an endpoint, and that endpoint itself."""
+
+    @functools.wraps(command)
+    def given(
+        url: str,
+        model: str,
+        key_env: str,
+        concurrency: int,
+        max_requests: int | None,
+        max_tokens: int | None,
+        max_cost: float | None,
+        prices: tuple[float, float] | None,
+        **rest: Any,
+    ) -> None:
+        from alicebob.policies.endpoint import Endpoint, Limits
+
+        if max_cost is not None and prices is None:
+            raise UsageError("--max-cost needs --prices, e.g. --prices 0.15 0.60.")
+        if concurrency < 1:
+            raise UsageError(f"--concurrency must be at least 1, not {concurrency}.")
+        endpoint = Endpoint(
+            url,
+            model,
+            key_env=key_env,
+            concurrency=concurrency,
+            prices=prices or (0.0, 0.0),
+            limits=Limits(max_requests, max_tokens, max_cost),
+        )
+        command(endpoint, **rest)
+
+    return _with(SERVED, given)
+
+
+@click.command()
+@_with_endpoint
+@click.option(
+    "--adapter",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A LoRA adapter of that model, e.g. models/bob/r003, for the server to load.",
+)
+@click.option("--split", type=click.Choice(["validation", "test"]), default="test")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder; by default data/served/MODEL."
+)
+@functools.partial(_with, SAMPLING)
+@with_settings
+def evaluate(
+    endpoint: Endpoint,
+    adapter: Path | None,
+    split: str,
+    out: Path | None,
+    settings: dict[str, Any],
+    **sampling: Any,
+) -> None:
+    """Try a served model on the trials and the open play of the rounds; figures go to stdout.
+
+    KEY=VALUE change the environment of params.yaml, e.g. observation=smartplay.
+    """
+    from alicebob.experiment.params import load_params
+    from alicebob.pipeline.tried import evaluate_served
+    from alicebob.progress import Bar
+
+    params = load_params("r000")
+    if adapter is not None:
+        endpoint.load_adapter(adapter)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", endpoint.model).strip(".-") or "model"
+    folder = out or Path("data/served") / name
+    with Bar(name) as bar:
+        found = evaluate_served(
+            endpoint,
+            params,
+            split,
+            folder,
+            settings=settings,
+            done=bar.tick,
+            **sampling,
+        )
+    click.echo(f"Episodes and figures are in {folder}.", err=True)
+    click.echo(json.dumps(found, indent=1))

@@ -1,0 +1,84 @@
+"""Commands that add, list, compare and try rounds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alicebob.cli.pairs import pairs, with_settings
+
+__all__ = ["rounds"]
+
+
+@click.group("round")
+def rounds() -> None:
+    """Add, list and compare rounds."""
+
+
+@rounds.command("list")
+def list_rounds() -> None:
+    """List the rounds with their parents and main figures."""
+    from alicebob.experiment.tables import table
+
+    click.echo(table())
+
+
+@rounds.command("add")
+@click.option("--from", "parent", default=None, help="Parent; by default the newest round.")
+@click.argument("words", nargs=-1, metavar="[ID] [KEY=VALUE]...")
+def add_round(parent: str | None, words: tuple[str, ...]) -> None:
+    """Append a round to params.yaml, with what it changes, e.g. train.learning_rate=0.001."""
+    from alicebob.experiment.edit import add
+
+    names = [word for word in words if "=" not in word]
+    if len(names) > 1:
+        raise click.UsageError(f"Give at most one id, not {' and '.join(names)}.")
+    changes = pairs(word for word in words if "=" in word)
+    added = add(names[0] if names else None, parent, changes)
+    click.echo(f"Added {added} to params.yaml; 'dvc repro' runs it.", err=True)
+
+
+@rounds.command("diff")
+@click.argument("first")
+@click.argument("second")
+def diff_rounds(first: str, second: str) -> None:
+    """Compare parameters and figures of two rounds."""
+    from alicebob.experiment.diff import difference
+
+    click.echo(difference(first, second))
+
+
+@rounds.command("try")
+@click.option("--split", type=click.Choice(["validation", "test"]), default="test")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder; by default data/tried/ID.")
+@click.option("--context", type=int, help="Tokens he sees; by default those of his round.")
+@click.argument("round_id", metavar="ID")
+@with_settings
+def try_round(
+    split: str, out: Path | None, context: int | None, round_id: str, settings: dict[str, Any]
+) -> None:
+    """Try a round's Bob again, in other settings of its environment; figures go to stdout.
+
+    KEY=VALUE change the environment of params.yaml, e.g. catalogue=DIR.
+    """
+    from alicebob.experiment.params import load_params
+    from alicebob.pipeline.tried import evaluate_round
+    from alicebob.progress import Bar
+
+    params = load_params(round_id)
+    folder = out or Path("data/tried") / round_id
+    with Bar(round_id) as bar:
+        found = evaluate_round(
+            round_id,
+            params,
+            split,
+            folder,
+            settings=settings,
+            context=context,
+            done=bar.tick,
+        )
+    click.echo(f"Episodes and figures are in {folder}.", err=True)
+    click.echo(json.dumps(found, indent=1))

@@ -1,0 +1,136 @@
+"""Estimate: what the rounds of params.yaml will take, before anything runs.
+
+Counts are bounds: every episode to its last turn, every budget used up. Speeds are those that
+earlier rounds on this machine left in `logs/`; without them there is no time. Does not: run
+anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from alicebob.alice.costs import Asked, asked
+from alicebob.envs import World
+from alicebob.envs.hooks import suite_of
+from alicebob.experiment.params import Experiment
+from alicebob.experiment.stages import STAGES
+from alicebob.experiment.tree import ancestors
+from alicebob.methods import method
+from alicebob.settings import Params
+
+__all__ = ["Cost", "estimate", "table"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one stage of one round may take at most.
+
+    `prompt_tokens` and `reply_tokens` are those of Alice's model; `tokens` those Bob is trained on.
+    """
+
+    round: str
+    stage: str
+    episodes: int = 0
+    turns: int = 0
+    requests: int = 0
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
+    tokens: int = 0
+    seconds: float | None = None
+
+
+def estimate(folder: Path = Path()) -> list[Cost]:
+    """Return the cost of each stage of each round of `params.yaml`, in order.
+
+    Raises what the parameters raise.
+    """
+    experiment = Experiment(folder / "params.yaml")
+    speeds = _speeds(folder / "logs")
+    found: list[Cost] = []
+    for name in experiment.rounds:
+        depth = len(ancestors(name, experiment.rounds)) - 1
+        found += _round(name, depth, experiment.params(name), speeds)
+    return found
+
+
+def _round(name: str, depth: int, params: Params, speeds: Mapping[str, float]) -> list[Cost]:
+    env: Any = World(params.env.spec, params.env.settings)()
+    amount, suite, budget = params.evaluate, suite_of(env), params.train.budget
+    episodes = 2 * (amount.worlds * len(suite) + amount.open_play)
+    played = 2 * amount.open_play * amount.max_turns
+    played += 2 * amount.worlds * sum(trial.max_turns for trial in suite)
+    counts: dict[str, dict[str, int]] = {
+        "explore": {
+            "episodes": params.explore.episodes,
+            "turns": params.explore.episodes * params.explore.max_turns,
+        },
+        "skills": {},
+        "train": {"tokens": round(budget * depth * params.train.epochs)},
+        "evaluate": {"episodes": episodes, "turns": played},
+        "feedback": {},
+    }
+    costs = []
+    for stage, count in counts.items():
+        part = method(params.method).part(STAGES[stage].part)
+        said = sum((asked(verb, params, env) for verb in part.verbs), Asked())
+        costs.append(_timed(Cost(name, stage, **count, **asdict(said)), speeds))
+    return costs
+
+
+def _timed(cost: Cost, speeds: Mapping[str, float]) -> Cost:
+    amount = cost.tokens or cost.turns
+    speed = speeds.get(cost.stage)
+    return replace(cost, seconds=amount / speed) if speed and amount else cost
+
+
+def _speeds(folder: Path) -> dict[str, float]:
+    """Return by stage how many tokens or turns a second it made here, the mean over its rounds."""
+    names = {"train": "tokens_per_second", "explore": "env_steps_per_second"}
+    names["evaluate"] = names["explore"]
+    found: dict[str, list[float]] = {}
+    for path in sorted(folder.glob("*.json")):
+        stage = path.stem.rsplit("-", 1)[-1]
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if stage in names and facts.get(names[stage]):
+            found.setdefault(stage, []).append(facts[names[stage]])
+    return {stage: sum(values) / len(values) for stage, values in found.items()}
+
+
+def table(costs: list[Cost], prices: tuple[float, float] = (0.0, 0.0)) -> str:
+    """Return the costs as a table with a total; `prices` are for a million tokens in and out."""
+    head = ["round", "stage", "episodes", "turns", "requests", "read", "written", "trained"]
+    rows = [[*head, "time", "cost"]]
+    for cost in [*costs, _total(costs)]:
+        money = (cost.prompt_tokens * prices[0] + cost.reply_tokens * prices[1]) / 1e6
+        counts = (cost.episodes, cost.turns, cost.requests)
+        tokens = (cost.prompt_tokens, cost.reply_tokens, cost.tokens)
+        cells = [f"{count:,}" if count else "-" for count in (*counts, *tokens)]
+        time = "-" if cost.seconds is None else f"{cost.seconds / 60:,.1f} min"
+        rows.append([cost.round, cost.stage, *cells, time, f"{money:,.2f}" if money else "-"])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def _total(costs: list[Cost]) -> Cost:
+    seconds = [cost.seconds for cost in costs if cost.seconds is not None]
+    return Cost(
+        "all",
+        "",
+        sum(cost.episodes for cost in costs),
+        sum(cost.turns for cost in costs),
+        sum(cost.requests for cost in costs),
+        sum(cost.prompt_tokens for cost in costs),
+        sum(cost.reply_tokens for cost in costs),
+        sum(cost.tokens for cost in costs),
+        sum(seconds) if seconds else None,
+    )

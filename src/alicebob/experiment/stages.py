@@ -1,0 +1,70 @@
+"""Stages: what each reads of its parent and of its own round, and what it writes.
+
+`dvc.yaml` says the same to DVC; a test holds the two together. Does not: say what a stage does (see
+`alicebob.pipeline`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["STAGES", "Stage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage: the kinds of artifacts it writes, and reads of its parent and of its own round.
+
+    `part` is the stage of `alicebob.methods.parts.STAGES` whose part it calls, "" for none; `reads`
+    are the parameters that it looks at beside that part's.
+    """
+
+    outs: tuple[str, ...]
+    parent: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    part: str = ""
+    reads: tuple[str, ...] = ()
+
+
+STAGES = {
+    "base": Stage(("base",), reads=("seed", "env", "seeds.explore", "base", "bob.model")),
+    "start": Stage(
+        ("episodes", "skills", "bob", "feedback"),
+        own=("base",),
+        reads=("seed", "env", "bob.model", "bob.dtype", "bob.lora_rank", "bob.lora_alpha"),
+    ),
+    "explore": Stage(
+        ("episodes",),
+        parent=("episodes", "skills", "feedback", "bob"),
+        own=("base",),
+        part="explore",
+        reads=("env",),
+    ),
+    "skills": Stage(
+        ("skills",),
+        parent=("skills", "bob"),
+        own=("base", "episodes"),
+        part="skills",
+        reads=("env",),
+    ),
+    "train": Stage(
+        ("bob",),
+        parent=("bob",),
+        own=("base", "skills"),
+        part="train",
+        reads=("bob.model",),
+    ),
+    "evaluate": Stage(
+        ("evaluations", "metrics"),
+        own=("base", "bob", "skills", "episodes"),
+        part="act",
+        reads=("seed", "env", "seeds.validation", "seeds.test", "evaluate"),
+    ),
+    "feedback": Stage(
+        ("feedback",),
+        parent=("feedback", "bob"),
+        own=("base", "evaluations", "episodes", "skills"),
+        part="feedback",
+        reads=("env",),
+    ),
+}

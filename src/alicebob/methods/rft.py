@@ -1,0 +1,79 @@
+"""Rejection-sampling fine-tuning (RFT, arXiv 2308.01825): Bob plays, his successes are learnt.
+
+Bob, as the last round left him, plays the training tasks: trials of the environment's suite in
+exploration worlds, else its goals of the split "train", else what the lineage's skills were told.
+What succeeded becomes a skill; turns that named no action are to be read only. Does not: let Alice
+explore or give feedback.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from alicebob import dataset
+from alicebob.envs.hooks import Trial, has_goals, suite_of, tasks_of
+from alicebob.evaluation import GOAL
+from alicebob.methods.parts import Exploration, Method, Round, Said, part
+from alicebob.methods.shared import as_he_is, nothing_back, sft
+from alicebob.policies import Task
+from alicebob.rollout import play_all, seeds
+from alicebob.trace import ERROR, OPEN_PLAY, Episode, Outcome, Skill, Turn
+
+__all__ = ["METHOD", "bob_on_training_tasks", "keep_successes"]
+
+WIDTH = 32  # episodes in lock step
+
+
+def _posed(round_: Round, chosen: list[int]) -> list[Trial]:
+    """Return what there is to be done, each as a trial; in turn they become tasks."""
+    env, limit = round_.world(), round_.params.explore.max_turns
+    if suite_of(env):
+        return list(suite_of(env))
+    if has_goals(env):
+        return [Trial(GOAL, told, limit, opts) for told, opts in tasks_of(env, "train", chosen)]
+    skills = dataset.read_skills(round_.inherited("skills"))
+    told = {skill.name: skill.instruction for skill in skills if skill.name != OPEN_PLAY}
+    return [Trial(name, words, limit) for name, words in sorted(told.items())]
+
+
+@part("seed", "seeds.explore", "explore.episodes", "explore.max_turns", parts=[as_he_is])
+def bob_on_training_tasks(round_: Round) -> Exploration:
+    """Let Bob play `explore.episodes` training tasks, each in a world of its own."""
+    params, space = round_.params, round_.params.seeds.of("explore")
+    chosen = seeds(f"rft {round_.id}", params.seed, params.explore.episodes, space)
+    posed = _posed(round_, chosen)
+    tasks = []
+    for n, seed in enumerate(chosen if posed else ()):
+        to_do, name = posed[n % len(posed)], f"{round_.id}-explore-{n:04d}"
+        tasks.append(
+            Task(name, seed, to_do.instruction, to_do.options, to_do.max_turns, to_do.name)
+        )
+    tasks.sort(key=lambda task: -task.max_turns)  # a wave lasts as long as its longest
+    actor = as_he_is(round_, round_.inherited("bob"), WIDTH)
+    with round_.bar("explore", len(tasks)) as bar:
+        episodes = play_all(tasks, round_.world, actor, round_.scratch / "plays", done=bar.episode)
+    known = round_.alice.recall(round_.inherited("episodes"))
+    return Exploration(episodes, known, "Bob's play on training tasks.", alices=False)
+
+
+@part()
+def keep_successes(round_: Round) -> Said:
+    """Keep the episodes that succeeded, whole."""
+    episodes = dataset.read_episodes(round_.read("episodes"))
+    won = [_skill(e, round_.id) for e in episodes if e.outcome is Outcome.SUCCESS]
+    return Said(won, about="Bob's own successes on training tasks; one file a round.")
+
+
+def _skill(episode: Episode, round_id: str) -> Skill:
+    name, turns = episode.meta["target"], tuple(map(_learnable, episode.turns))
+    ids = (f"{round_id}-{episode.id}-0000-{name}", name, episode.instruction, round_id, episode.id)
+    return Skill(*ids, episode.environment, episode.seed, 0, len(turns), turns, episode.options)
+
+
+def _learnable(turn: Turn) -> Turn:
+    return replace(turn, tags=(*turn.tags, ERROR)) if "invalid_action" in turn.tags else turn
+
+
+METHOD = Method(
+    "rft", "arXiv 2308.01825", bob_on_training_tasks, keep_successes, sft, as_he_is, nothing_back
+)

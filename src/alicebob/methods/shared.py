@@ -1,0 +1,88 @@
+"""Parts that most methods hand over: Bob trained on skills, and Bob as he is.
+
+Does not: know which methods do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from alicebob import dataset
+from alicebob.alice.feedback import Feedback
+from alicebob.bob import playing
+from alicebob.envs.hooks import actions_of
+from alicebob.methods.parts import Advice, Round, Trained, part
+from alicebob.rollout import Actor
+
+__all__ = ["as_he_is", "nothing_back", "sft"]
+
+_SEEN = ("bob.model", "bob.dtype", "bob.preamble", "bob.context", "bob.turns")
+_SPOKEN = ("max_new_tokens", "temperature", "top_p", "stop", "constrained")
+
+
+@part("env", *_SEEN, *(f"bob.{name}" for name in _SPOKEN))
+def as_he_is(round_: Round, adapter: Path, width: int) -> Actor:
+    """Let Bob act by his adapter alone."""
+    return playing.actor(adapter, round_.params.bob, round_.world, width)
+
+
+@part(
+    "seed",
+    "env",
+    *_SEEN,
+    "bob.lora_rank",
+    "bob.lora_alpha",
+    "train",
+    "skills.validation_share",
+)
+def sft(round_: Round) -> Trained:
+    """Train Bob's adapter on the skills of all rounds, from the base or on from the parent's."""
+    from alicebob.bob.sft import Lora, new_adapter, packs_of, train
+    from alicebob.bob.training import Schedule
+    from alicebob.policies.conversation import Conversation
+    from alicebob.policies.models import load_adapter, load_base
+
+    params, settings = round_.params, round_.params.train
+    model, tokenizer = load_base(params.bob.model, params.bob.dtype)
+    skills = dataset.read_skills(round_.read("skills"))
+    packs, looks, rows = packs_of(
+        skills,
+        Conversation(tokenizer, params.bob.preamble, actions_of(round_.world())),
+        context=params.bob.context,
+        turns=params.bob.turns,
+        pack_tokens=settings.pack_tokens,
+        budget=settings.budget * len({skill.round for skill in skills}),
+        repeat=settings.repeat,
+        shares={"open_play": settings.open_play_share, "open_play_again": settings.again_share},
+        validation_share=params.skills.validation_share,
+        seed=params.seed,
+    )
+    if settings.init == "parent":
+        model = load_adapter(model, round_.inherited("bob"), trainable=True)
+    else:
+        model = new_adapter(model, Lora(params.bob.lora_rank, params.bob.lora_alpha), params.seed)
+    schedule = Schedule(
+        settings.learning_rate,
+        settings.epochs,
+        settings.batch,
+        settings.every,
+        settings.patience,
+        seed=params.seed,
+    )
+    fitted = train(model, packs, looks, schedule, round_.scratch / "fit", round_.report)
+    round_.facts["tokens_per_second"] = round(fitted.tokens / fitted.seconds)
+    facts: dict[str, Any] = {
+        "steps": fitted.steps,
+        "tokens": fitted.tokens,
+        "best validation loss": fitted.best,
+    }
+    facts |= {f"rows of {kind}": n for kind, n in rows.items()}
+    about = f"A LoRA adapter trained on the skills of every round up to {round_.id}."
+    return Trained(model, about, facts, fitted)
+
+
+@part()
+def nothing_back(round_: Round) -> Advice:
+    """Give no feedback: the next exploration does not depend on how Bob did."""
+    return Advice(Feedback.empty(round_.id, "This round's method gives none."))

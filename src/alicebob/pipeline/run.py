@@ -1,0 +1,189 @@
+"""Run: the body of a stage, in its work folder, from its plan to what it publishes.
+
+Invariant: a stage is a function from its inputs and its plan to its outputs; nothing else enters
+the key of its work folder. Does not: contain what a stage does.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alicebob.alice import Alice
+from alicebob.envs import World
+from alicebob.errors import AliceBobError
+from alicebob.experiment.params import schema
+from alicebob.experiment.places import PLACES, place
+from alicebob.experiment.plan import declared, planned, way
+from alicebob.experiment.stages import STAGES
+from alicebob.experiment.tables import write_plots
+from alicebob.experiment.work import WORK, Folder, code_hash, die_with_dvc, publish
+from alicebob.files import content_hash, write_json
+from alicebob.methods import Method
+from alicebob.progress import Bar
+from alicebob.settings import Params
+from alicebob.tracking import live
+
+__all__ = ["Context", "run_stage"]
+
+
+@dataclass
+class Context:
+    """What a stage's body gets: parameters, where to read, where to work and where to write.
+
+    `params` holds only what the plan declares, so that nothing else can matter unseen. `main` is
+    False in all but one process of a distributed stage; only the main one writes. `facts` are what
+    differs from run to run (seconds, tokens per second): they are kept beside the outputs, in
+    `logs/`, and are in no hash.
+    """
+
+    stage: str
+    id: str
+    prev: str | None
+    method: Method
+    params: Params
+    folder: Folder
+    main: bool = True
+    facts: dict[str, float] = field(default_factory=dict)
+    report: Callable[[Mapping[str, float], int], None] = lambda values, step: None
+
+    @property
+    def scratch(self) -> Path:
+        """Where unfinished work is kept from one run to the next."""
+        return self.folder.scratch
+
+    @property
+    def world(self) -> World:
+        """The environment."""
+        return World(self.params.env.spec, self.params.env.settings)
+
+    @functools.cached_property
+    def alice(self) -> Alice:
+        """Alice, as the parameters want her."""
+        return Alice(
+            self.params,
+            self.world,
+            self.id,
+            adapter=place("bob", self.prev or self.id),
+            scratch=self.scratch,
+            ledger=WORK / "alice" / f"{self.id}.jsonl",
+            bar=self.bar,
+        )
+
+    def part(self, *given: Any) -> Any:
+        """Do the method's part of this stage."""
+        return self.method.part(STAGES[self.stage].part)(self, *given)
+
+    def read(self, kind: str) -> Path:
+        """Return this round's artifact of a kind."""
+        return place(kind, self.id)
+
+    def inherited(self, kind: str) -> Path:
+        """Return the parent's artifact of a kind."""
+        assert self.prev is not None
+        return place(kind, self.prev)
+
+    def write(self, kind: str) -> Path:
+        """Return where to write an artifact; it is published when the stage ends."""
+        return self.folder.out / f"{kind}{Path(PLACES[kind]).suffix}"
+
+    def lay(self, kind: str) -> Path:
+        """Make the folder of an artifact and return it."""
+        folder = self.write(kind)
+        folder.mkdir()
+        return folder
+
+    def bar(self, name: str, total: int | None = None, unit: str = "episode") -> Bar:
+        """Return a progress bar; where it counts steps, their speed is noted."""
+        return _Noted(self.facts, name, total, unit)
+
+
+class _Noted(Bar):
+    def __init__(self, facts: dict[str, float], *told: Any) -> None:
+        super().__init__(*told)
+        self._facts = facts
+
+    def __exit__(self, *trouble: Any) -> None:
+        super().__exit__(*trouble)
+        if self.steps:
+            self._facts["env_steps_per_second"] = self.steps_per_second
+
+
+def run_stage(stage: str, round_id: str, body: Callable[[Context], None]) -> None:
+    """Run the body of a stage in its work folder and publish what it wrote.
+
+    A stage whose folder is finished under the same key only publishes. Raises Busy when another
+    process holds the folder.
+    """
+    die_with_dvc()
+    plan, its = planned(stage, round_id), planned("round", round_id)
+    prev, method = its["prev"], way(its["method"])
+    spec, folder = STAGES[stage], Folder(stage, round_id)
+    inputs = [place(kind, round_id) for kind in spec.own]
+    inputs += [place(kind, prev) for kind in spec.parent if prev]
+    for path in inputs:
+        if not path.exists():
+            raise AliceBobError(
+                f"{path} is missing; run 'dvc repro {stage}@{round_id}' or 'dvc pull'."
+            )
+    shape = schema((method.name,) if method.settings else ())
+    params = declared(plan["params"], shape)
+    main = os.environ.get("RANK", "0") == "0"
+    context = Context(stage, round_id, prev, method, params, folder, main)
+    with _disk(context):
+        key = {"stage": stage, "plan": plan, "inputs": content_hash(*inputs)}
+        if main:
+            _lead(context, key, body)
+        elif folder.joined(key):
+            body(context)
+
+
+def _lead(context: Context, key: Mapping[str, Any], body: Callable[[Context], None]) -> None:
+    """Do what one process of a stage does: hold its folder, work, publish."""
+    folder, outs = context.folder, STAGES[context.stage].outs
+    with folder.held(float(os.environ.get("ALICEBOB_LOCK_WAIT", "30"))):
+        code = code_hash()
+        if folder.open(key, code):
+            print(f"Finished before; published again from {folder.path}.", file=sys.stderr)
+        else:
+            _work(context, body)
+            folder.close(code)
+        publish([(context.write(kind), place(kind, context.id)) for kind in outs])
+    if "metrics" in outs:
+        write_plots()
+
+
+@contextmanager
+def _disk(context: Context) -> Iterator[None]:
+    """Say in one sentence what the disk refused."""
+    try:
+        yield
+    except OSError as error:
+        raise AliceBobError(
+            f"{context.stage} of {context.id} stopped: {error.strerror or error} "
+            f"({error.filename or context.folder.path}). What is finished is kept; mend it and "
+            "run 'dvc repro' again."
+        ) from error
+
+
+def _work(context: Context, body: Callable[[Context], None]) -> None:
+    begun = time.monotonic()
+    with live(context.stage, context.id) as report:
+        context.report = report
+        body(context)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    context.facts |= {
+        "seconds": round(time.monotonic() - begun, 2),
+        "peak_mib": round(max(peak, children) / 1024),
+    }
+    facts = dict(sorted(context.facts.items()))
+    write_json(Path("logs") / f"{context.id}-{context.stage}.json", facts)

@@ -1,0 +1,207 @@
+"""Settings: the blocks of parameters that an experiment may choose, and what each value may be.
+
+The names, ranges and meanings of `params.yaml` stand here and nowhere else. Invariant: an unknown
+key or a value out of range does not validate. Does not: read files, or know of launchers and
+hardware, which live in the environment.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = [
+    "TINY",
+    "Alice",
+    "Base",
+    "Block",
+    "Bob",
+    "Env",
+    "Evaluate",
+    "Explore",
+    "Feedback",
+    "Params",
+    "Seeds",
+    "Skills",
+    "Train",
+]
+
+TINY = "models/base"  # the directory of the model that is built on this machine
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Range = Annotated[tuple[int, int], Field(strict=False)]  # YAML has lists
+Part = Literal["embedded", "model"]
+
+
+class Block(BaseModel):
+    """A block of parameters. A method of your own may bring one, named as the method."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Env(Block):
+    """Which environment, and how it is set up."""
+
+    spec: str
+    settings: dict[str, Any] = {}
+
+
+class Seeds(Block):
+    """Ranges of worlds, [first, last), that never meet."""
+
+    explore: Range
+    validation: Range
+    test: Range
+
+    @model_validator(mode="after")
+    def _apart(self) -> Seeds:
+        ranges = sorted((getattr(self, name), name) for name in type(self).model_fields)
+        for (first, last), name in ranges:
+            if not 0 <= first < last:
+                raise ValueError(f"seeds.{name} must be [first, last) with 0 <= first < last")
+        for ((_, last), one), ((first, _), other) in pairwise(ranges):
+            if first < last:
+                raise ValueError(f"seeds.{one} and seeds.{other} overlap; keep the worlds apart")
+        return self
+
+    def of(self, purpose: str) -> range:
+        """Return the range of explore, validation or test."""
+        return range(*getattr(self, purpose))
+
+
+class Base(Block):
+    """Tiny Bob before anything is learnt."""
+
+    episodes: Count
+    max_turns: Count
+    vocabulary: Annotated[int, Field(ge=300)]
+    layers: Count
+    width: Annotated[int, Field(ge=32, multiple_of=32)]
+    context: Annotated[int, Field(ge=512)]
+    pack_tokens: Annotated[int, Field(ge=64)]
+    batch: Count
+    epochs: Positive
+    learning_rate: Positive
+
+
+class Bob(Block):
+    """The model, what he sees and how he speaks."""
+
+    model: str
+    dtype: Literal["float32", "bfloat16", "float16"]
+    preamble: Literal["brief", "full"]
+    context: Annotated[int, Field(ge=64)]
+    turns: Annotated[int, Field(ge=0)]
+    max_new_tokens: Count
+    temperature: Annotated[float, Field(ge=0)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    stop: list[Annotated[str, Field(min_length=1)]]
+    constrained: bool
+    lora_rank: Count
+    lora_alpha: Positive
+
+
+class Alice(Block):
+    """Which of Alice's verbs are embedded, which a language model's, and whose."""
+
+    explore: Part
+    label: Part
+    think: Literal["embedded", "model", "none"]
+    judge: Part
+    advise: Part
+    model: str
+    adapter: Literal["none", "parent"]
+    dtype: Literal["float32", "bfloat16", "float16"]
+    context: Annotated[int, Field(ge=64)]
+    turns: Annotated[int, Field(ge=0)]
+    max_new_tokens: Count
+    temperature: Annotated[float, Field(ge=0)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    labels: Count
+    personas: list[str]
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Alice:
+        verbs = (self.explore, self.label, self.think, self.judge, self.advise)
+        if "model" in verbs and not self.model:
+            raise ValueError("alice.model must name a model where a verb of Alice is 'model'")
+        if self.adapter == "parent" and self.model != "bob":
+            raise ValueError("alice.adapter: parent needs alice.model: bob")
+        if self.max_new_tokens >= self.context:
+            raise ValueError("alice.max_new_tokens must be below alice.context")
+        return self
+
+
+class Explore(Block):
+    """How much is explored."""
+
+    episodes: Count
+    max_turns: Count
+    generation: Count
+
+
+class Skills(Block):
+    """What becomes of the episodes."""
+
+    open_play: bool
+    open_play_share: Share
+    max_turns: Count
+    validation_share: Share
+
+
+class Train(Block):
+    """How Bob learns."""
+
+    init: Literal["base", "parent"]
+    budget: Count
+    open_play_share: Share
+    again_share: Share
+    repeat: Count
+    epochs: Positive
+    learning_rate: Positive
+    batch: Count
+    pack_tokens: Annotated[int, Field(ge=64)]
+    every: Count
+    patience: Annotated[int, Field(ge=0)]
+
+
+class Evaluate(Block):
+    """How much Bob is tried, on each of the two splits."""
+
+    worlds: Count
+    open_play: Count
+    max_turns: Count
+    width: Count
+
+
+class Feedback(Block):
+    """How far the next exploration follows what Alice saw."""
+
+    strength: Annotated[float, Field(ge=0)]
+
+
+class Params(Block):
+    """All parameters of one round, its changes merged in; or, for a stage, those that it reads."""
+
+    seed: Annotated[int, Field(ge=0)]
+    method: str
+    env: Env
+    seeds: Seeds
+    base: Base
+    bob: Bob
+    alice: Alice
+    explore: Explore
+    skills: Skills
+    train: Train
+    evaluate: Evaluate
+    feedback: Feedback
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Params:
+        if self.train.pack_tokens < self.bob.context:
+            raise ValueError("train.pack_tokens must be at least bob.context")
+        return self
