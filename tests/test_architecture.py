@@ -23,7 +23,7 @@ LAYERS = (
     Layer("policies"),
     Layer("envs"),
     Layer(
-        *("dataset", "errors", "figures", "files", "processes", "progress"),
+        *("dataset", "draws", "errors", "figures", "files", "processes", "progress"),
         *("settings", "sight", "trace", "words"),
         independent=False,
     ),

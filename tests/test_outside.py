@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -82,18 +83,27 @@ def test_a_world_and_a_method_from_outside_run_are_listed_diffed_and_tracked(pro
     assert runs["r003"].params["method"] == "rft"
 
 
+def with_rounds(text, **changes):
+    """Return params.yaml with changes to its rounds, and to the top where none is named."""
+    yaml, out = YAML(), StringIO()
+    data = yaml.load(text)
+    for name, change in changes.items():
+        (data["rounds"][name] if name in data["rounds"] else data.setdefault(name, {})).update(
+            change
+        )
+    yaml.dump(data, out)
+    return out.getvalue()
+
+
 @pytest.mark.slow
 def test_its_own_block_re_runs_its_own_rounds_only_and_is_refused_elsewhere(project):
-    text = (project / "params.yaml").read_text()
-    changed = text.replace("method: patient", "method: patient, patient: {share: 0.6}")
-    assert changed != text
-    (project / "params.yaml").write_text(changed)
-    found = ran(project)
-    assert found[:2] == ["plan", "explore@r001"]
-    (project / "params.yaml").write_text(text + "patient: {share: 0.4}\n")
+    path = project / "params.yaml"
+    text = path.read_text()
+    path.write_text(with_rounds(text, r001={"patient": {"share": 0.6}}))
     assert ran(project)[:2] == ["plan", "explore@r001"]
-    wrong = text.replace("method: rft", "method: rft, patient: {share: 0.6}")
-    (project / "params.yaml").write_text(wrong)
+    path.write_text(with_rounds(text, r003={"patient": {"share": 0.6}}))
     with pytest.raises(AssertionError, match=r"patient.share is not read by rft"):
         ran(project)
-    (project / "params.yaml").write_text(text)
+    path.write_text(with_rounds(text, patient={"share": 0.5}))  # as it is by default
+    assert "explore@r001" not in ran(project)
+    path.write_text(text)

@@ -43,6 +43,7 @@ ASLEEP = "asleep"  # no action counts
 AGAIN = "again"  # for what had happened before in the episode
 ERROR = "error"  # wrong, and to be read only
 
+AIM = "aim:"
 INTENT = "intent:"  # begins a tag that says what a turn was for, as its explorer meant it
 OPEN_PLAY = "open_play"  # the name of a skill that is a whole episode without a task
 
