@@ -49,9 +49,13 @@ class Scripted(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Answer later, once a request is whole."""
+        """Answer later, once a request is whole; at once where it only asks who is there."""
         self.raw += data
         head, found, body = self.raw.partition(b"\r\n\r\n")
+        if found and head.startswith(b"GET "):
+            self.raw = b""
+            self.transport.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            return
         length = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
         if not found or length is None or len(body) < int(length[1]):
             return

@@ -1,11 +1,13 @@
-"""Kill the rounds at random moments, run them again, and compare every hash with a run left alone.
+"""Kill the rounds, run them again, and compare every hash with a run left alone.
 
     python scripts/kill_test.py --trials 20            # kill the whole process group
     python scripts/kill_test.py --trials 5 --parent    # kill DVC alone: its stage must end too
     python scripts/kill_test.py --preset webshop       # in the shop
 
-Runs copies of this repository with tiny parameters in a temporary folder, prints a line per trial,
-and exits 1 when a hash differs. DVC's run cache is off: nothing is taken from an earlier trial.
+Two kills of three wait for a checkpoint of the base or of a round's training and come a moment
+later; the others come at any time. Runs copies of this repository with tiny parameters in a
+temporary folder, prints a line per trial, and exits 1 when a hash differs or fewer than half of the
+kills came after a checkpoint. DVC's run cache is off: nothing is taken from an earlier trial.
 """
 
 from __future__ import annotations
@@ -20,8 +22,50 @@ import time
 from pathlib import Path
 
 import click
-from numpy.random import default_rng
-from tiny_rounds import begin, hashes, lay_out
+from numpy.random import Generator, default_rng
+from tiny_rounds import OFTEN, begin, hashes, lay_out
+
+TRAINED = ("base/r000", "train/r001", "train/r002")
+POLL = 0.01  # seconds
+MOMENT = 0.5  # seconds, at most, from a checkpoint to the kill
+
+
+def wait_for_checkpoints(
+    folder: Path, process: subprocess.Popen[bytes], stage: str, count: int
+) -> bool:
+    """Wait until a stage has written so many checkpoints; tell if it has, and is not done."""
+    work, seen = folder / ".work" / stage, set()
+    while process.poll() is None and not (work / "DONE").exists():
+        seen |= {mark.parent.name for mark in work.glob("scratch/fit/*/COMPLETE")}
+        if len(seen) >= count:
+            return True
+        time.sleep(POLL)
+    return False
+
+
+def killed(folder: Path, aimed: bool, parent: bool, seconds: float, draw: Generator) -> str:
+    """Run the rounds, kill them, and return when that was, in words."""
+    process = begin(folder)
+    try:
+        if aimed:
+            stage, count = str(draw.choice(TRAINED)), int(draw.integers(1, 3))
+            if wait_for_checkpoints(folder, process, stage, count):
+                process.wait(float(draw.uniform(0, MOMENT)))
+        else:
+            process.wait(float(draw.uniform(0, seconds)))
+    except subprocess.TimeoutExpired:
+        pass
+    if process.poll() is not None:
+        return "it had ended"
+    (os.kill if parent else os.killpg)(process.pid, signal.SIGKILL)
+    process.wait()
+    work = sorted((folder / ".work").glob("*/*/KEY"), key=lambda key: key.stat().st_mtime)
+    if not work or (work[-1].parent / "DONE").exists():
+        return "killed between two stages"
+    last = work[-1].parent
+    checkpoints = len(list(last.glob("scratch/fit/*/COMPLETE")))
+    where = last.relative_to(folder / ".work").as_posix()
+    return f"killed in {where}" + (f", {checkpoints} checkpoints at hand" if checkpoints else "")
 
 
 @click.command()
@@ -35,35 +79,35 @@ def main(trials: int, kills: int, parent: bool, seed: int, preset: str) -> None:
     draw = default_rng(seed)
     with tempfile.TemporaryDirectory() as temporary:
         whole = Path(temporary) / "whole"
-        lay_out(whole, preset)
+        lay_out(whole, preset, more=OFTEN)
         begun = time.monotonic()
         if begin(whole).wait():
             sys.exit(f"the run left alone failed:\n{(whole / 'log.txt').read_text()[-2000:]}")
         seconds = time.monotonic() - begun
         expected = hashes(whole)
         click.echo(f"left alone: {seconds:.0f} s, {len(expected)} outputs")
-        failures = 0
+        failures = after = resumed = 0
         for trial in range(trials):
             folder = Path(temporary) / f"trial{trial}"
-            lay_out(folder, preset)
-            moments = []
-            for _ in range(kills):
-                process = begin(folder)
-                moments.append(float(draw.uniform(0, seconds)))
-                try:
-                    process.wait(moments[-1])
-                except subprocess.TimeoutExpired:
-                    (os.kill if parent else os.killpg)(process.pid, signal.SIGKILL)
-                    process.wait()
+            lay_out(folder, preset, more=OFTEN)
+            moments = [
+                killed(folder, (trial + kill) % 3 != 2, parent, seconds, draw)
+                for kill in range(kills)
+            ]
             again = begin(folder).wait()
             found = hashes(folder) if again == 0 else {}
             wrong = [path for path in expected if found.get(path) != expected[path]]
             failures += bool(again or wrong)
-            at = ", ".join(f"{moment:.1f}" for moment in moments)
-            click.echo(f"trial {trial}: killed at {at} s, then exit {again}, differing {wrong}")
+            after += sum("checkpoints" in moment for moment in moments)
+            resumed += (folder / "log.txt").read_text(errors="replace").count("Training goes on")
+            at = "; ".join(moments)
+            click.echo(f"trial {trial}: {at}; then exit {again}, differing {wrong}")
             shutil.rmtree(folder)
-        click.echo(f"{trials - failures} of {trials} the same")
-        sys.exit(1 if failures else 0)
+        click.echo(
+            f"{trials - failures} of {trials} the same; {after} of {trials * kills} kills came "
+            f"after a checkpoint, and {resumed} trainings went on from one"
+        )
+        sys.exit(1 if failures or 2 * after < trials * kills else 0)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-__all__ = ["ROOT", "begin", "hashes", "lay_out", "shrink"]
+__all__ = ["OFTEN", "ROOT", "begin", "environment", "hashes", "lay_out", "shrink"]
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("dvc.yaml", "params.yaml", "stages", "src", ".dvc/config", ".dvcignore")
@@ -34,6 +34,8 @@ ROOM = {
     "train": {"pack_tokens": 1500},
     "evaluate": {"max_turns": 4, "worlds": 6},  # as shipped: there are no trials in a shop
 }
+#: More steps, so that there are checkpoints of the base and of every round.
+OFTEN = {"base": {"batch": 1, "epochs": 8}, "train": {"batch": 1, "every": 2}}
 
 
 def lay_out(
@@ -59,24 +61,29 @@ def shrink(folder: Path, preset: str, more: Mapping[str, Any] | None = None) -> 
     values = [plain.load(presets / f"{name}.yaml") for name in ("laptop", preset)]
     for changes in (*values, TINY, ROOM if preset == "webshop" else {}, more or {}):
         for block, changed in changes.items():
-            data[block] = {**data[block], **changed} if block != "rounds" else changed
+            merged = isinstance(changed, Mapping) and block != "rounds"
+            data[block] = {**data[block], **changed} if merged else changed
     yaml.dump(data, folder / "params.yaml")
 
 
-def begin(folder: Path) -> subprocess.Popen[bytes]:
-    """Start `dvc repro` in a process group of its own; nothing is taken from DVC's run cache."""
-    environment = {
+def environment(folder: Path) -> dict[str, str]:
+    """Return the environment in which a checkout in a folder runs its own code."""
+    return {
         **os.environ,
         "DVC_NO_ANALYTICS": "1",
         "PYTHONPATH": str(folder / "src"),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
     }
+
+
+def begin(folder: Path) -> subprocess.Popen[bytes]:
+    """Start `dvc repro` in a process group of its own; nothing is taken from DVC's run cache."""
     log = (folder / "log.txt").open("ab")
     return subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", "--no-run-cache"],
         cwd=folder,
-        env=environment,
+        env=environment(folder),
         stdout=log,
         stderr=log,
         start_new_session=True,

@@ -1,5 +1,8 @@
+import fcntl
 import functools
 import os
+import runpy
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,6 +21,7 @@ from alicebob.rollout import play
 from alicebob.trace import Skill
 
 SERVER_START = 120  # seconds
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +81,36 @@ def skills(random_episodes):
         for episode in random_episodes
         for start in range(0, 35, 5)
     ]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A repository after three tiny rounds, committed, with all that its Makefile needs.
+
+    Made once, whichever of the processes that share the tests comes first. To be copied, not used.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    folder, done = shared / "finished", shared / "finished.done"
+    with (shared / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            more = {
+                "bob": {"max_new_tokens": 4},
+                "train": {"budget": 2000},
+                "rounds": {f"r00{n}": {"prev": f"r00{n - 1}"} for n in (1, 2, 3)},
+            }
+            tiny = runpy.run_path(str(ROOT / "scripts/tiny_rounds.py"))
+            tiny["lay_out"](folder, more=more)
+            for name in (".gitignore", "Makefile", "constraints.txt", "pyproject.toml"):
+                shutil.copyfile(ROOT / name, folder / name)
+            assert tiny["begin"](folder).wait() == 0, (folder / "log.txt").read_text()[-3000:]
+            (folder / "log.txt").unlink()
+            git = ["git", "-c", "user.name=test", "-c", "user.email=test@localhost"]
+            for words in (["add", "-A"], ["commit", "-qm", "Three rounds"]):
+                subprocess.run([*git, *words], cwd=folder, check=True)
+            done.touch()
+    return folder
 
 
 @pytest.fixture

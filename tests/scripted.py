@@ -19,6 +19,9 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
+    def do_GET(self):
+        self.send(404, b"")
+
     def do_POST(self):
         server = self.server
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -45,7 +48,9 @@ class _Handler(BaseHTTPRequestHandler):
                 "usage": {"prompt_tokens": 11, "completion_tokens": 7},
             }
         ).encode()
-        if kind == "ok":
+        if isinstance(kind, bytes):
+            self.send(200, kind)
+        elif kind == "ok":
             time.sleep(self.server.latency)
             self.send(200, good)
         elif kind in STATUS:
@@ -98,7 +103,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(script=lambda number, body: "ok", answer=lambda body: ANSWER, latency=0.0):
-    """Serve on a free port; `script` names what becomes of each request, by number and body."""
+    """Serve on a free port; `script` names what becomes of each request, by number and body.
+
+    Bytes are the body of an answer, whatever they are.
+    """
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     server.script, server.answer, server.latency = script, answer, latency

@@ -12,7 +12,8 @@ from numpy.random import default_rng
 
 from alicebob.bob.rows import IGNORED, Row, balanced, held_out, pack, rows_of
 from alicebob.bob.sft import Lora, new_adapter, packs_of, save_adapter, train
-from alicebob.bob.training import Schedule, logits_only_where_there_is_loss
+from alicebob.bob.tiny import train_base
+from alicebob.bob.training import Schedule, logits_only_where_there_is_loss, save_curve
 from alicebob.errors import DamagedData, UsageError
 from alicebob.policies.conversation import Conversation
 from alicebob.policies.models import load_adapter, load_base
@@ -115,26 +116,153 @@ def adapted(base):
     return new_adapter(network, Lora(4), 1), tokenizer
 
 
-def test_training_learns_and_a_killed_run_ends_in_the_same_weights(base, skills, tmp_path):
-    network, tokenizer = adapted(base)
+@pytest.fixture(scope="module")
+def run(base, skills, tmp_path_factory):
+    """A run of three looks, and a function that runs it again in another folder."""
+    _, tokenizer = load_base(base)
     filled, looked, _ = packs(tokenizer, skills, validation_share=0.64)
     assert looked
     schedule = replace(SCHEDULE, patience=50)
-    whole = train(network, filled, looked, schedule, tmp_path / "a")
-    looks = [entry["eval_loss"] for entry in whole.curve if "eval_loss" in entry]
-    assert looks[-1] < looks[0]
-    killed = tmp_path / "b"
-    shutil.copytree(tmp_path / "a", killed)
-    steps = sorted(int(p.name[11:]) for p in killed.glob("checkpoint-*"))
+
+    def again(work, report=lambda values, step: None):
+        network, _ = adapted(base)
+        fitted = train(network, filled, looked, schedule, work, report)
+        save_curve(fitted, work / "curve.json")
+        return network, (work / "curve.json").read_bytes()
+
+    work = tmp_path_factory.mktemp("run") / "fit"
+    network, curve = again(work)
+    steps = sorted(int(p.name[11:]) for p in work.glob("checkpoint-*"))
     assert len(steps) == 3
-    torn = killed / f"checkpoint-{steps[-1]}"
+    return work, again, weights(network), curve, steps
+
+
+def same(run, work):
+    """Run again in a folder, and tell whether weights and curve end in the same bytes."""
+    _, again, expected, curve, _ = run
+    network, found = again(work)
+    return found == curve and all(
+        torch.equal(value, expected[name]) for name, value in weights(network).items()
+    )
+
+
+def test_training_learns(run):
+    looks = [entry["eval_loss"] for entry in json.loads(run[3])["curve"] if "eval_loss" in entry]
+    assert looks[-1] < looks[0]
+
+
+def test_a_killed_run_ends_in_the_same_bytes(run, tmp_path, capsys):
+    shutil.copytree(run[0], tmp_path / "fit")
+    torn = tmp_path / "fit" / f"checkpoint-{run[4][-1]}"
     (torn / "COMPLETE").unlink()  # as if the kill had come while it was written
     (torn / "adapter_model.safetensors").write_bytes(b"torn")
-    again, _ = adapted(base)
-    resumed = train(again, filled, looked, schedule, killed)
-    assert resumed.curve == whole.curve
-    expected = weights(network)
-    assert all(torch.equal(value, expected[name]) for name, value in weights(again).items())
+    assert same(run, tmp_path / "fit")
+    said = capsys.readouterr().err
+    assert f"Training goes on from {tmp_path}/fit/checkpoint-{run[4][-2]}." in said
+    assert "damaged" not in said
+
+
+DAMAGES = {
+    "flipped": lambda data: bytes([*data[:-9], data[-9] ^ 1, *data[-8:]]),
+    "truncated": lambda data: data[: len(data) // 2],
+    "emptied": lambda data: b"",
+}
+DAMAGED = [
+    *[("adapter_model.safetensors", damage) for damage in DAMAGES],
+    *[(name, "flipped") for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth")],
+    *[("trainer_state.json", "flipped"), ("COMPLETE", "flipped"), ("COMPLETE", "emptied")],
+]
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGED)
+def test_a_damaged_checkpoint_is_named_and_the_older_whole_one_taken(
+    run, tmp_path, capsys, name, damage
+):
+    shutil.copytree(run[0], tmp_path / "fit")
+    newest = tmp_path / "fit" / f"checkpoint-{run[4][-1]}"
+    (newest / name).write_bytes(DAMAGES[damage]((newest / name).read_bytes()))
+    assert same(run, tmp_path / "fit")
+    said = capsys.readouterr().err
+    assert f"{newest} is damaged (" in said
+    assert name in said
+    assert f"Training goes on from {tmp_path}/fit/checkpoint-{run[4][-2]}." in said
+
+
+def test_a_file_of_another_checkpoint_is_damage_and_where_none_is_whole_training_begins_anew(
+    run, tmp_path, capsys
+):
+    shutil.copytree(run[0], tmp_path / "fit")
+    folders = [tmp_path / "fit" / f"checkpoint-{step}" for step in run[4]]
+    held = [(folder / "optimizer.pt").read_bytes() for folder in folders]
+    for folder, other in zip(folders, [held[-1], *held[:-1]], strict=True):
+        (folder / "optimizer.pt").write_bytes(other)
+    assert same(run, tmp_path / "fit")
+    said = capsys.readouterr().err
+    assert all(
+        f"{folder} is damaged (optimizer.pt: not what COMPLETE vouches for)" in said
+        for folder in folders
+    )
+    assert "goes on" not in said
+
+
+@pytest.fixture
+def rising(base, tmp_path):
+    """A run whose first look is its best, and what it ends in."""
+    draw = default_rng(0)
+    rows = [Row(tuple(draw.integers(10, 400, 32).tolist()), (1,) * 32) for _ in range(8)]
+    filled, looked = pack(rows[:6], 32, 0), pack(rows[6:], 32, 0)
+    schedule = Schedule(1e-1, epochs=4, batch=2, every=2, patience=50, seed=1)
+
+    def again(report=lambda values, step: None):
+        network, _ = adapted(base)
+        train(network, filled, looked, schedule, tmp_path / "fit", report)
+        return weights(network)
+
+    ended = again()
+    state = json.loads((tmp_path / "fit/checkpoint-12/trainer_state.json").read_text())
+    assert state["best_global_step"] < 10
+    return again, ended, tmp_path / "fit" / f"checkpoint-{state['best_global_step']}"
+
+
+def test_what_rests_on_a_best_that_was_lost_is_lost_too(rising, capsys):
+    """Else it would end in its last weights, which are not the best."""
+    again, ended, best = rising
+    (best / "adapter_model.safetensors").write_bytes(b"")
+    assert all(torch.equal(value, ended[name]) for name, value in again().items())
+    said = capsys.readouterr().err
+    assert f"{best} is damaged (adapter_model.safetensors: " in said
+    assert f"checkpoint-12 is damaged (its best, {best.name}, is lost)" in said
+
+
+def test_a_best_that_is_damaged_while_training_runs_is_not_taken(rising, capsys):
+    again, ended, best = rising
+    for folder in best.parent.glob("checkpoint-1*"):
+        shutil.rmtree(folder)
+
+    def spoil(values, step):
+        if step == 12:
+            (best / "adapter_model.safetensors").write_bytes(b"")
+
+    with pytest.raises(DamagedData, match=rf"{best}, the best .* was damaged \(adapter_model"):
+        again(spoil)
+    assert all(torch.equal(value, ended[name]) for name, value in again().items())
+
+
+def test_a_base_that_was_killed_after_a_checkpoint_ends_in_the_same_bytes(
+    crafter, random_episodes, tmp_path
+):
+    def build(name):
+        shape = {"vocabulary": 400, "layers": 1, "width": 32, "context": 512}
+        schedule = {"epochs": 3, "pack_tokens": 128, "batch": 1, "learning_rate": 3e-3}
+        work, out = tmp_path / "fit", tmp_path / name
+        train_base(random_episodes, crafter(), out, work, **shape, **schedule, seed=0)
+        return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+
+    whole = build("a")
+    later = max(tmp_path.glob("fit/checkpoint-*"), key=lambda path: int(path.name[11:]))
+    assert later.name != "checkpoint-200"  # the last, when all was done
+    shutil.rmtree(later)
+    assert build("b") == whole
 
 
 def test_a_killed_run_stops_early_where_the_whole_one_does(base, tmp_path):
@@ -152,6 +280,32 @@ def test_a_killed_run_stops_early_where_the_whole_one_does(base, tmp_path):
     assert resumed().curve == whole.curve  # killed when all was done but the end
     shutil.rmtree(tmp_path / f"checkpoint-{looks[-1]}")
     assert resumed().curve == whole.curve  # killed while patience was being tried
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4, 16])
+def test_every_row_is_learnt_from_and_counted_whatever_the_batch(base, tmp_path, batch):
+    """The last packs are the shortest rows: to drop them drops whole kinds of skill."""
+    draw = default_rng(0)
+    sizes = (30, 29, 28, 27, 9, 8, 7, 6, 5)
+    rows = [Row(tuple(draw.integers(10, 400, size).tolist()), (1,) * size) for size in sizes]
+    ended = []
+    for last in (rows[-1], Row(rows[-1].ids[::-1], rows[-1].mask)):
+        filled = pack([*rows[:-1], last], 32, 0)
+        assert len(filled) == 5
+        network, _ = adapted(base)
+        schedule = Schedule(1e-3, epochs=2, batch=batch, every=100, seed=1)
+        fitted = train(network, filled, [], schedule, tmp_path / f"{len(ended)}")
+        assert (fitted.steps, fitted.tokens) == (2 * -(-5 // batch), 2 * sum(sizes))
+        ended.append(weights(network))
+    assert not all(torch.equal(value, ended[1][name]) for name, value in ended[0].items())
+
+
+def test_the_counts_of_kinds_are_of_what_is_trained(model, skills):
+    _, tokenizer = model
+    filled, _, counts = packs(tokenizer, skills, budget=700, repeat=1)
+    begun = [places.count(0) for places in (pack.position_ids for pack in filled)]
+    padded = [labels[-1] == IGNORED for labels in (pack.labels for pack in filled)]
+    assert sum(counts.values()) == sum(begun) - sum(padded) < len(skills)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(base, skills, tmp_path, monkeypatch):
@@ -230,7 +384,7 @@ network = new_adapter(load_base(base)[0], Lora(4), 1)
 filled = pickle.loads(Path(packs).read_bytes())
 fitted = train(network, filled, [], Schedule(1e-3, epochs=1, batch=2, every=1, seed=1), Path(out))
 if os.environ.get("RANK", "0") == "0":
-    print("LOSSES", json.dumps([e["loss"] for e in fitted.curve]))
+    print("LOSSES", json.dumps([*(e["loss"] for e in fitted.curve), fitted.tokens]))
 """
 
 
@@ -240,6 +394,7 @@ def test_two_processes_give_the_losses_of_one(base, skills, tmp_path):
 
     _, tokenizer = load_base(base)
     filled, _, _ = packs(tokenizer, skills, budget=2000)
+    filled = filled[: len(filled) // 2 * 2 - 1]  # so that one process is left over in the last step
     (tmp_path / "packs").write_bytes(pickle.dumps(filled))
     script = tmp_path / "two.py"
     script.write_text(TWO)
@@ -262,11 +417,14 @@ def test_two_processes_give_the_losses_of_one(base, skills, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
-def test_to_begin_a_thing_in_open_play_is_a_kind_apart_from_going_on(model, skills):
+@pytest.mark.parametrize("thoughts", [True, False])
+def test_to_begin_a_thing_in_open_play_is_a_kind_apart_from_going_on(model, skills, thoughts):
+    """Whether there are thoughts or not: a mixture that depends on them would be another one."""
     _, tokenizer = model
     aims = [("sleep", ()), ("sleep", ()), ("sleep", ("asleep",)), ("eat", ("again",))]
     turns = tuple(
-        Turn(f"see {n}", "noop", thought, tags=tags) for n, (thought, tags) in enumerate(aims)
+        Turn(f"see {n}", "noop", aim * thoughts, tags=(*tags, f"aim:{aim}"))
+        for n, (aim, tags) in enumerate(aims)
     )
     skill = replace(skills[0], name="open_play", turns=turns, start=0, end=len(turns))
     kinds = [row.kind for row in rows_of(skill, Conversation(tokenizer), 200, turns=1)]

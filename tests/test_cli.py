@@ -23,7 +23,7 @@ def test_the_list_names_the_environments():
 def test_check_plays_twice_and_compares():
     result = run("env", "check", "crafter", "observation=compact", "limit=20")
     assert result.exit_code == 0
-    assert result.stdout == "crafter: 20 turns, twice the same for seed 0.\n"
+    assert result.stdout.startswith("crafter: 20 turns, twice the same for seed 0.\n")
 
 
 class Drifting:

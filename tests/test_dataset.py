@@ -1,7 +1,19 @@
+import re
+from pathlib import Path
+
 import datasets
+import pyarrow.parquet as pq
 import pytest
 
-from alicebob.dataset import read_episodes, read_skills, write_card, write_episodes, write_skills
+from alicebob.dataset import (
+    EPISODES,
+    SKILLS,
+    read_episodes,
+    read_skills,
+    write_card,
+    write_episodes,
+    write_skills,
+)
 from alicebob.errors import DamagedData
 from alicebob.trace import Episode, Outcome, Skill, Turn
 
@@ -39,14 +51,82 @@ def test_what_is_written_is_read_back_and_bytes_are_the_same(tmp_path):
     assert back.evolve(turns=()) == EPISODE.evolve(turns=())
 
 
+def card(folder, **more):
+    facts = {"skills": 3, "evil | cell\n": "a|b\n# head"}
+    write_card(folder, Path("data/skills/r002"), "Skills", "About.", facts, **more)
+    return (folder / "README.md").read_text()
+
+
+def opened(folder, cache, **more):
+    return datasets.load_dataset(str(folder), cache_dir=str(cache), **more)
+
+
 def test_datasets_opens_a_folder_with_its_card(tmp_path):
-    write_skills(tmp_path / "data" / "r001.parquet", [SKILL])
-    write_skills(tmp_path / "data" / "r002.parquet", [SKILL, SKILL])
-    write_card(tmp_path / "data", "Skills", {"skills": 3, "evil | cell\n": "a|b\n# head"}, "About.")
-    rows = datasets.load_dataset(str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"))["train"]
-    assert rows["name"] == ["collect_wood"] * 3
-    assert rows[0]["turns"][0]["action"] == "move_left"
-    assert "# head" not in (tmp_path / "data" / "README.md").read_text().splitlines()
+    write_skills(tmp_path / "data/r001.parquet", [SKILL])
+    write_skills(tmp_path / "data/r002.parquet", [SKILL, SKILL])
+    told = card(tmp_path / "data")
+    (split,) = opened(tmp_path / "data", tmp_path / "cache").items()
+    assert split[0] == "train"
+    assert split[1]["name"] == ["collect_wood"] * 3
+    assert split[1][0]["turns"][0]["action"] == "move_left"
+    assert "# head" not in told.splitlines()
+
+
+def test_a_round_without_skills_leaves_the_folder_open_to_read(tmp_path):
+    """As r000 is, which comes first in every round's folder."""
+    folder = tmp_path / "data"
+    write_skills(folder / "r000.parquet", [])
+    write_skills(folder / "r001.parquet", [SKILL])
+    assert pq.read_metadata(folder / "r000.parquet").num_row_groups == 0
+    assert read_skills(folder) == [SKILL]
+    everything = str(folder / "*.parquet")
+    told = datasets.load_dataset("parquet", data_files=everything, cache_dir=str(tmp_path / "c"))
+    assert told["train"].num_rows == 1
+    card(folder)
+    assert opened(folder, tmp_path / "cache")["train"].num_rows == 1
+    assert len(list(opened(folder, tmp_path / "cache", streaming=True)["train"])) == 1
+
+
+def test_a_folder_without_any_rows_says_so(tmp_path):
+    write_skills(tmp_path / "r000.parquet", [])
+    told = card(tmp_path)
+    assert "There are no rows yet" in told
+    assert "configs:" not in told
+    assert read_skills(tmp_path) == []
+
+
+def test_splits_have_their_names(tmp_path):
+    write_episodes(tmp_path / "data/validation.parquet", [EPISODE])
+    write_episodes(tmp_path / "data/test.parquet", [EPISODE, EPISODE])
+    splits = {"validation": "validation.parquet", "test": "test.parquet"}
+    assert "# validation, test" in card(tmp_path / "data", splits=splits)
+    found = opened(tmp_path / "data", tmp_path / "cache")
+    assert {name: rows.num_rows for name, rows in found.items()} == {"validation": 1, "test": 2}
+
+
+def test_rows_of_another_experiment_are_not_taken_from_the_cache(tmp_path):
+    """`datasets` keeps what it read under the folder's name and the head of its card."""
+    for number in (1, 2):
+        folder = tmp_path / str(number) / "data/skills/r001"
+        write_skills(folder / "r001.parquet", [SKILL] * number)
+        card(folder)
+        assert opened(folder, tmp_path / "cache")["train"].num_rows == number
+
+
+@pytest.mark.parametrize("schema", [EPISODES, SKILLS], ids=["episodes", "skills"])
+def test_a_card_describes_every_column(tmp_path, schema):
+    write = write_skills if schema is SKILLS else write_episodes
+    write(tmp_path / "r001.parquet", [])
+    rows = re.findall(r"^\| `([\w.\[\]]+)` \| ([^|]+) \| (.+) \|$", card(tmp_path), re.MULTILINE)
+    turn = schema.field("turns").type.value_type
+    expected = {*schema.names, *(f"turns[].{field.name}" for field in turn)}
+    assert {name for name, _, _ in rows} == expected
+    assert all(kind.strip() and told.strip() for _, kind, told in rows)
+
+
+def test_a_folder_without_files_is_damaged(tmp_path):
+    with pytest.raises(DamagedData, match="holds no skills: no Parquet file"):
+        read_skills(tmp_path)
 
 
 @pytest.mark.parametrize("damage", [b"", b"PAR1 but not really", None])

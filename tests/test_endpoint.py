@@ -1,3 +1,4 @@
+import json
 import random
 import socket
 import time
@@ -11,6 +12,7 @@ from alicebob.envs import World
 from alicebob.errors import ProviderError, UsageError
 from alicebob.policies import Task
 from alicebob.policies import endpoint as module
+from alicebob.policies.answer import Completion, read
 from alicebob.policies.chat import ServedChat
 from alicebob.policies.endpoint import Endpoint, Limits, Spent
 from alicebob.policies.server import Server
@@ -48,6 +50,8 @@ def test_the_server_says_how_long_to_wait():
     assert 1.0 <= server.requests[1][0] - server.requests[0][0] < 1.3
     assert module._seconds("Sat, 01 Jan 2000 00:00:00 GMT") == 0.0
     assert module._seconds("soon") is None
+    assert module._seconds("Mon, 99999999999999 Jan 2000 00:00:00 GMT") is None
+    assert module._seconds("nan") == 0.0
 
 
 def test_tries_are_bounded_and_the_cause_is_one_harmless_line():
@@ -111,6 +115,139 @@ def test_addresses_and_keys_are_checked_before_anything_is_sent(monkeypatch):
         Endpoint("http://localhost:8000/v1", "m", key_env="CANARY_KEY")
 
 
+# what a body says, and what it took
+
+
+def said(content="hi", usage=None, **more):
+    body = {"choices": [{"message": {"content": content}, **more}]}
+    return json.dumps(body | ({"usage": usage} if usage is not None else {})).encode()
+
+
+def counted(read=11, written=7):
+    return {"prompt_tokens": read, "completion_tokens": written}
+
+
+ASKED = (40, 20)  # tokens that the question may have taken, by estimate
+
+
+@pytest.mark.parametrize(
+    ("raw", "found"),
+    [
+        (said(usage=counted()), Completion("hi", 11, 7)),
+        (said(usage=counted(10.0, 7.0)), Completion("hi", 10, 7)),
+        (said(usage=counted(11, None)), Completion("hi", 11, 1, estimated=True)),
+        (said(usage=counted(10**400, True)), Completion("hi", 40, 1, estimated=True)),
+        (said(usage=counted(float("nan"), -1)), Completion("hi", 40, 1, estimated=True)),
+        (said(usage=counted(0, 0)), Completion("hi", 40, 1, estimated=True)),
+        (said(), Completion("hi", 40, 1, estimated=True)),
+        (said(usage=["?"]), Completion("hi", 40, 1, estimated=True)),
+        (said("a\ud800b", counted()), Completion("a?b", 11, 7)),
+        (said("\ud83d\ude00", counted()), Completion("\U0001f600", 11, 7)),
+        (said(None, counted(11, 256), finish_reason="length"), Completion("", 11, 256)),
+        (said(None, finish_reason="length"), Completion("", 40, 20, estimated=True)),
+        (said(5, counted(11, 0), finish_reason="stop"), Completion("", 11, 0)),
+        (said([{"text": "a"}, {"text": None}, {"text": "b"}], counted()), Completion("ab", 11, 7)),
+        (
+            b'{"choices":[{"message":{"content":"hi"}}],"usage":{"prompt_tokens":'
+            + b"9" * 5000
+            + b"}}",
+            Completion("hi", 40, 1, estimated=True),
+        ),
+    ],
+)
+def test_a_body_that_is_an_answer_is_one_however_odd(raw, found):
+    assert read(raw, ASKED) == (found, "")
+    with serving(lambda number, _: raw) as server:
+        asked = endpoint(server.url, retries=0, limits=Limits(tokens=10**6))
+        text = asked.complete(HELLO, max_tokens=20).text
+    assert text.encode("utf-8") == found.text.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("raw", "taken"),
+    [
+        (said(None, counted()), (11, 7)),
+        (b'{"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 1}}', (9, 1)),
+        *((raw, ASKED) for raw in (b"", b"<html>", b"[1]", b"3", b'"x"', b"{}", b"[" * 100_000)),
+        *((raw, ASKED) for raw in (b'{"choices": 5}', b'{"choices": [{"message": null}]}')),
+        (said(usage=counted())[:-9], ASKED),
+        (b'{"error": {"message": "busy"}}', (0, 0)),
+    ],
+)
+def test_a_body_that_is_no_answer_is_none_and_counts(raw, taken):
+    found, why = read(raw, ASKED)
+    assert why
+    assert found == Completion("", *taken, estimated=taken == ASKED)
+
+
+def spent_on(asked, questions, **sampling):
+    """Ask so often and return what is said when the budget is used up."""
+    for _ in range(questions):
+        try:
+            asked.complete(HELLO, **sampling)
+        except Spent as error:
+            return str(error)
+        except ProviderError:
+            pass
+    raise AssertionError("no limit was kept")
+
+
+@pytest.mark.parametrize("kind", ["thought", "half", "stall", "reset", "429"])
+def test_what_is_rejected_or_lost_counts_towards_the_caps(kind):
+    """What a cap cannot be measured by is estimated, and said; what is refused costs nothing."""
+    bodies = {
+        "thought": said(None, counted(11, 249), finish_reason="length"),
+        "half": said(None, counted(11, 249)),
+    }
+    with serving(lambda number, _: bodies.get(kind, kind)) as server:
+        limits = Limits(tokens=1000, requests=29)
+        asked = endpoint(server.url, limits=limits, retries=2, read_timeout=0.1)
+        caught = spent_on(asked, 30, max_tokens=247)
+        sent = len(server.requests)
+    if kind == "429":
+        assert sent == 29
+        assert asked.usage.tokens == 0
+    else:
+        assert sent == 4
+        assert 1000 <= asked.usage.tokens < 1300
+    assert (asked.usage.estimated > 0) == (kind in ("stall", "reset"))
+    assert ("are estimates" in caught) == (kind in ("stall", "reset"))
+    assert ("requests had no answer, the last because of" in caught) == (kind != "thought")
+
+
+def test_a_cap_holds_without_a_count_from_the_server():
+    with serving(lambda *_: said("x" * 300)) as server:
+        asked = endpoint(server.url, limits=Limits(cost=0.0001), prices=(0.1, 0.2))
+        assert "the tokens of 5 are estimates" in spent_on(asked, 500)
+    assert asked.usage.requests == 5
+    assert asked.usage.estimated == 5
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -1])
+def test_a_limit_that_cannot_be_kept_is_refused(number):
+    for settings in (
+        {"limits": Limits(cost=number), "prices": (1.0, 1.0)},
+        {"limits": Limits(tokens=number)},
+        {"prices": (number, 1.0)},
+    ):
+        with pytest.raises(UsageError, match="must be numbers from 0"):
+            endpoint("http://127.0.0.1:9/v1", **settings)
+    with pytest.raises(UsageError, match="needs prices"):
+        endpoint("http://127.0.0.1:9/v1", limits=Limits(cost=1.0))
+
+
+def test_a_damaged_line_of_a_ledger_is_told_and_counts_no_more(tmp_path, capsys):
+    ledger = tmp_path / "r001.jsonl"
+    with serving() as server:
+        for _ in range(3):
+            endpoint(server.url, ledger=ledger).complete(HELLO)
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    ledger.write_bytes(lines[0] + lines[1].replace(b"11", b"99") + lines[2])
+    again = endpoint(server.url, ledger=ledger)
+    assert (again.budget.before.requests, again.budget.before.tokens) == (2, 36)
+    assert f"{ledger} is damaged in line 2" in capsys.readouterr().err
+
+
 # whole episodes through a server
 
 
@@ -162,6 +299,22 @@ def test_what_was_not_answered_is_owed_and_played_when_run_again(tmp_path):
         assert 0 < kept < 12
         assert len(server.requests) - before == 6 * (12 - kept)
     assert [e.id for e in episodes] == [f"e{n:02d}" for n in range(12)]
+
+
+def test_a_reply_without_text_loses_its_turn_and_not_the_run(tmp_path):
+    thinking = said(None, counted(11, 40), finish_reason="length")
+    with serving(lambda number, _: thinking if number % 2 else "ok") as server:
+        asked = endpoint(server.url)
+        actions = crafter().reset(seed=0)[1]["admissible_actions"]
+        tasks = [Task("e", 3, "Get wood.", max_turns=6)]
+        policy = Server(asked, actions)
+        (episode,) = play_all(tasks, WORLD, Actor(lambda: policy, threads=True), tmp_path)
+        shown = server.requests[-1][2]["messages"]
+    assert [turn.action for turn in episode.turns] == ["move_left", ""] * 3
+    assert [turn.tags for turn in episode.turns] == [(), ("silent", "invalid_action")] * 3
+    assert episode.budget["reply_tokens"] == 3 * (7 + 40)
+    assert (asked.usage.requests, asked.usage.retries, asked.usage.silent) == (6, 0, 3)
+    assert all(message["content"] for message in shown)
 
 
 def test_no_more_requests_are_under_way_than_workers(tmp_path):

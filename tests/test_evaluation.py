@@ -1,7 +1,7 @@
 import pytest
 
 from alicebob.evaluation import report
-from alicebob.figures import mean, share, stratified
+from alicebob.figures import mean
 from alicebob.trace import Episode, Outcome, Turn
 
 
@@ -15,22 +15,6 @@ def episode(name, target="", outcome=Outcome.TURN_LIMIT, events=(), reward=0.0, 
         summary={"events": dict.fromkeys(events, 1), "progress": progress},
         meta={"target": target} if target else {},
     )
-
-
-def test_intervals_hold_what_they_should():
-    assert mean([1.0, 2.0, 3.0]) == {
-        "mean": 2.0,
-        "low": pytest.approx(2 - 1.959964 / 3**0.5, abs=1e-6),
-        "high": pytest.approx(2 + 1.959964 / 3**0.5, abs=1e-6),
-        "n": 3,
-    }
-    assert mean([]) == {"mean": None, "low": None, "high": None, "n": 0}
-    # Wilson's interval of 0 in 10 and of 5 in 10 (Brown, Cai and DasGupta, 2001)
-    assert share(0, 10)["high"] == pytest.approx(0.2775, abs=1e-4)
-    assert share(5, 10)["low"] == pytest.approx(0.2366, abs=1e-4)
-    both = stratified([share(0, 10), share(10, 10)])
-    assert both["mean"] == 0.5
-    assert 0.3 < both["low"] < both["high"] < 0.7
 
 
 def test_the_report_keeps_trials_and_open_play_apart():

@@ -4,7 +4,7 @@ import pytest
 
 from alicebob.alice.grid.affordance import Affordance, Change
 from alicebob.alice.grid.explore import Curious
-from alicebob.alice.grid.interface import MOVES, PRESS, is_plain
+from alicebob.alice.grid.interface import IDLE, MOVES, PRESS, is_plain
 from alicebob.alice.grid.memory import Knowledge, Thing
 from alicebob.envs import make
 from alicebob.envs.crafter import ACTIONS
@@ -76,11 +76,11 @@ def knowing(*events):
     return known
 
 
-def played(knowledge, seed, turns, wishes=None, **granted):
+def played(knowledge, seed, turns, wishes=None, without=(), **granted):
     """Play one episode; return it and what the world told at each step."""
     env, granted = Seen(), {"inventory": {}} | granted
     task = Task(f"behaviour-{seed}", seed, options=granted, max_turns=turns)
-    (episode,) = play([env], Handed(knowledge, wishes), [task], "crafter")
+    (episode,) = play([env], Handed(knowledge, wishes, without), [task], "crafter")
     return episode, env.infos
 
 
@@ -107,8 +107,8 @@ def room_around(info):
     return len(found)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 4, 5])
-def test_what_is_tended_is_fenced_on_all_sides(seed):
+def tended(seed, without=()):
+    """Say whether a plant is ever fenced by one who is to see it ripen."""
     known = knowing("eat_plant")
     known.intents["place_plant"] = Affordance()
     planted = Change(uses={"sapling": 1}, events={"place_plant": 1}, made="plant")
@@ -118,7 +118,7 @@ def test_what_is_tended_is_fenced_on_all_sides(seed):
     eaten = Change(gains={"food": 4}, events={"eat_plant": 1}, made="plant")
     known.intent("use ripe_plant").success({}, "ripe_plant", eaten)
     granted = {"sapling": 1, "stone": 9, "wood_pickaxe": 1}
-    _, infos = played(known, seed, 40, {"eat_plant": 1e9}, inventory=granted)
+    _, infos = played(known, seed, 40, {"eat_plant": 1e9}, without, inventory=granted)
 
     def fenced(info):
         seen = cells(info)
@@ -128,30 +128,107 @@ def test_what_is_tended_is_fenced_on_all_sides(seed):
             if name == "plant"
         )
 
-    assert any(map(fenced, infos))
+    return any(map(fenced, infos))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4, 5])
+def test_what_is_tended_is_fenced_on_all_sides(seed):
+    assert tended(seed)
+    assert not tended(seed, ("fence",))
+    assert not tended(seed, ("tend",))
 
 
 @pytest.mark.parametrize("seed", [1, 2, 4, 5])
 def test_she_closes_a_place_before_she_sleeps_in_it(seed):
     granted = {"stone": 9, "wood_pickaxe": 1, "energy": 2}
-    _, infos = played(knowing(), seed, 90, inventory=granted)
-    asleep = [info for info in infos if info["sleeping"]]
-    assert len(asleep) > 10
-    assert max(map(room_around, asleep)) <= 4
+    for without, most in ((), 4), (("shelter",), float("inf")):
+        _, infos = played(knowing(), seed, 90, without=without, inventory=granted)
+        asleep = [info for info in infos if info["sleeping"]]
+        assert len(asleep) > 10
+        assert max(map(room_around, asleep)) <= most
+    assert max(map(room_around, asleep)) > 4
 
 
-@pytest.mark.parametrize("seed", [2, 4, 5, 6])
-def test_what_hurts_is_fought_as_soon_as_it_stands_beside_her(seed):
+def fights(seed, without=()):
+    """Return how often what hurts stood beside her, and how often that was what she acted on."""
     episode, infos = played(
-        knowing(), seed, 80, near=["zombie", "zombie"], inventory={"stone_sword": 1}
-    )
-    met = 0
+        knowing(), seed, 80, without=without, near=["zombie", "zombie"],
+        inventory={"stone_sword": 1},
+    )  # fmt: skip
+    met = fought = 0
     for turn, info in zip(episode.turns, infos, strict=False):
         seen, (px, py) = cells(info), info["position"]
         sides = [side for side in SIDES if seen[px + side[0], py + side[1]] == "zombie"]
         if sides:
             met += 1
             faces = tuple(info["facing"]) in sides
-            assert turn.action == PRESS if faces else MOVES.get(turn.action) in sides
-    assert met
-    assert episode.summary["events"]["defeat_zombie"]
+            fought += turn.action == PRESS if faces else MOVES.get(turn.action) in sides
+    return met, fought, episode.summary["events"].get("defeat_zombie", 0)
+
+
+def test_what_hurts_is_fought_as_soon_as_it_stands_beside_her():
+    found = [fights(seed) for seed in range(1, 9)]
+    assert sum(met > 0 for met, *_ in found) > 4
+    assert all(fought == met for met, fought, _ in found)
+    assert all(defeated for met, _, defeated in found if met)
+    found = [fights(seed, ("fight",)) for seed in range(1, 9)]
+    assert sum(fought for _, fought, _ in found) < sum(met for met, *_ in found) / 2
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4, 5])
+def test_who_is_hungry_eats_what_has_fed_her(seed):
+    def eats(without=()):
+        known = knowing()
+        known.intents["use cow"] = Affordance()
+        known.intent("use cow").success({}, "cow", Change(5, gains={"food": 6}))
+        episode, _ = played(known, seed, 80, without=without, near=["cow"], inventory={"food": 2})
+        return "eat_cow" in episode.summary["events"]
+
+    assert eats()
+    assert not eats(("mend",))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4, 5])
+def test_who_has_little_life_waits_in_a_closed_place(seed):
+    def rests(without=()):
+        known = knowing()
+        known.rest["healed"] = 9
+        granted = {"stone": 9, "wood_pickaxe": 1, "health": 2}
+        episode, infos = played(known, seed, 60, without=without, inventory=granted)
+        turns = zip(episode.turns, infos, strict=False)
+        return sum(turn.action == IDLE and room_around(info) <= 4 for turn, info in turns)
+
+    assert rests() > 10
+    assert not rests(("heal",))
+
+
+@pytest.mark.parametrize("seed", [1, 2, 4, 5])
+def test_all_that_can_be_got_is_got_for_what_never_worked(seed):
+    def gets(without=()):
+        known = knowing()
+        known.intents["use tree"], known.intents["place_table"] = Affordance(), Affordance()
+        known.intent("use tree").success({}, "tree", Change(gains={"wood": 1}))
+        known.intent("place_table").failure({}, "grass")
+        known.things["lava"] = Thing(40, 90, 0, 9, 9, 9)
+        granted = {"wood_pickaxe": 1}
+        _, infos = played(known, seed, 80, without=without, near=["tree"], inventory=granted)
+        return max(info["inventory"].get("wood", 0) for info in infos)
+
+    assert gets()
+    assert not gets(("hoard",))
+
+
+def test_what_is_looked_for_is_looked_for_beside_what_it_stood_beside():
+    def sand(seed, without=()):
+        known = knowing("collect_diamond")
+        known.things["lava"] = Thing(40, 90, 0, 9, 9, 9)
+        known.things["diamond"] = Thing(40, 90)
+        known.intents["use diamond"] = Affordance()
+        mined = Change(events={"collect_diamond": 1})
+        known.intent("use diamond").success({}, "diamond", mined)
+        known.beside = {"diamond": {"sand": 9}, "sand": {"diamond": 9}, "grass": {"grass": 90}}
+        _, infos = played(known, seed, 150, without=without)
+        return sum(name == "sand" for info in infos for name in cells(info).values()) / len(infos)
+
+    seeds = range(1, 13)
+    assert sum(map(sand, seeds)) > 1.1 * sum(sand(seed, ("beside",)) for seed in seeds)

@@ -59,12 +59,13 @@ def test_a_label_keeps_what_turns_were_for_and_thinks_nothing():
             f"intent:{intent}" for _, intent, *_ in WALK[skill.start : skill.end]
         ]
     assert told[-1].turns[-1].tags == ("intent:wait", "aimless", "again")
-    assert think(told[-1]).turns[-1].tags == ("aimless", "again")
+    assert think(told[-1]).turns[-1].tags == ("aimless", "again", "aim:wait")
 
 
 def test_the_room_labels_as_the_parameters_say_and_the_world_tells():
     params = SimpleNamespace(
-        skills=Skills(open_play=True, open_play_share=1.0, max_turns=2, validation_share=0.1)
+        skills=Skills(open_play=True, open_play_share=1.0, max_turns=2, validation_share=0.1),
+        alice=SimpleNamespace(without=[]),
     )
     played = [episode(*WALK)]
     cut, whole = ROOM.label(played, "r001", World("crafter"), params)
@@ -169,3 +170,12 @@ def test_what_was_gathered_again_and_never_used_is_aimless():
     turns = tuple(replace(t, observation=o) for t, o in zip(played.turns, seen, strict=False))
     skill = skills([replace(played, turns=turns, final=seen[-1])], open_play_share=1.0)[-1]
     assert ["aimless" in turn.tags for turn in skill.turns[:3]] == [False, True, False]
+
+
+def test_what_a_turn_of_a_whole_episode_led_to_is_said_with_thoughts_or_without():
+    (*_, whole) = label([episode(*WALK)], "r001", open_play_share=1.0)
+    aims = [[tag for tag in t.tags if tag.startswith("aim:")] for t in think(whole).turns]
+    assert aims == [[tag for tag in t.tags if tag.startswith("aim:")] for t in bare(whole).turns]
+    assert [f"aim:{t.thought.partition(',')[0]}" for t in think(whole).turns] == [
+        a for (a,) in aims
+    ]

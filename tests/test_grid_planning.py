@@ -95,6 +95,9 @@ def test_plans_chain_backwards_to_what_can_be_done_now():
     step = Planner(crafty(), near, {"wood": 1}).plan("make_pick")
     assert (step.kind, step.what, step.near) == ("act", "make_pick", ("table",))
     assert Planner(crafty(), near, {}).plan("make_sword") is None
+    # Without chaining only what can be done now is planned.
+    assert Planner(crafty(), near, {}, chains=False).plan("make_pick") is None
+    assert Planner(crafty(), near, {"wood": 1}, chains=False).plan("make_pick") == step
 
 
 def test_a_tunnel_is_a_shelter_and_is_closed_from_inside():

@@ -14,7 +14,7 @@ from alicebob.alice.model.asking import Answer, Asker, prompt
 from alicebob.alice.model.explore import explore, texts
 from alicebob.alice.model.judge import agreement, judge_with
 from alicebob.alice.model.label import relabel, sample
-from alicebob.alice.model.role import CAPS, KEY, URL, Role
+from alicebob.alice.model.role import CAPS, KEY, PRICES, URL, Role
 from alicebob.alice.model.think import add_thoughts
 from alicebob.alice.model.transcript import shown
 from alicebob.envs import World
@@ -288,6 +288,42 @@ def test_the_environment_must_say_where_a_served_model_is(monkeypatch):
         role("served:m").endpoint()
     monkeypatch.setenv(f"{CAPS}TOKENS", "500")
     assert role("served:m").endpoint().limits.tokens == 500
+
+
+@pytest.mark.parametrize(
+    "name", ["MAX_REQUESTS", "MAX_TOKENS", "MAX_COST", "PRICES", "CONCURRENCY"]
+)
+@pytest.mark.parametrize("word", ["abc", "nan", "-1"])
+def test_each_number_of_the_environment_must_be_one(monkeypatch, name, word):
+    monkeypatch.setenv(URL, "http://127.0.0.1:9/v1")
+    monkeypatch.setenv(PRICES, "1 2")
+    monkeypatch.setenv(f"ALICEBOB_ALICE_{name}", f"{word} {word}" if name == "PRICES" else word)
+    with pytest.raises(UsageError, match=f"^ALICEBOB_ALICE_{name} must be a number from "):
+        role("served:m").endpoint()
+
+
+def test_a_cap_on_the_cost_needs_prices(monkeypatch):
+    monkeypatch.setenv(URL, "http://127.0.0.1:9/v1")
+    monkeypatch.setenv(f"{CAPS}COST", "20")
+    with pytest.raises(UsageError, match=f"{CAPS}COST cannot be kept without {PRICES}"):
+        role("served:m").endpoint()
+    monkeypatch.setenv(PRICES, "2.5")
+    with pytest.raises(UsageError, match=f"{PRICES} must be 2 numbers"):
+        role("served:m").endpoint()
+    monkeypatch.setenv(PRICES, "2.5 10")
+    assert role("served:m").endpoint().limits.cost == 20
+
+
+def test_a_damaged_answer_is_asked_for_again(tmp_path, capsys):
+    journal = tmp_path / "words.jsonl"
+    with serving(answer=lambda body: '{"word": "ja"}') as server:
+        Asker(chat(server), Word, journal).ask(["a", "b"])
+        lines = journal.read_bytes().splitlines(keepends=True)
+        journal.write_bytes(lines[0].replace(b"ja", b"no") + lines[1])
+        found = Asker(chat(server), Word, journal).ask(["a", "b"])
+        assert [answer.word for answer in found] == ["ja", "ja"]
+        assert len(server.requests) == 3
+    assert f"{journal} is damaged in line 1" in capsys.readouterr().err
 
 
 def test_a_local_model_answers_in_batches_the_same_each_time(base, model):

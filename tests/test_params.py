@@ -46,6 +46,12 @@ def test_a_round_changes_only_what_it_names(tmp_path):
         (("  repeat: 4 ", "  repeat: true "), "train.repeat: .* valid integer, got True"),
         (("learning_rate: 2.0e-3", "learning_rate: .inf"), "learning_rate: .* finite"),
         (("  pack_tokens: 160\n", "  pack_tokens: 128\n"), "at least bob.context"),
+        (("seed: 1 ", "1: 2\nseed: 1 "), "the name 1 must be text"),
+        (("settings: {obs", "settings: {3: 4, obs"), "the name 3 must be text"),
+        (("seed: 1 ", "seed: &me [*me] "), "nests its values more than 30 deep, or one within"),
+        (("seed: 1 ", f"seed: {'[' * 100}{']' * 100} "), "nests its values more than 30 deep"),
+        (("seed: 1 ", f"seed: {'[' * 3000}{']' * 3000} "), "params.yaml"),
+        (("seed: 1 ", "seed: 2026-13-45 "), "params.yaml"),
     ],
 )
 def test_wrong_parameters_are_one_sentence(tmp_path, change, message):

@@ -1,6 +1,9 @@
 """What `dvc.yaml` declares and what the stages read and write must be the same."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +11,8 @@ from ruamel.yaml import YAML
 
 from alicebob.experiment import plan
 from alicebob.experiment.places import PLACES
-from alicebob.experiment.stages import STAGES
+from alicebob.experiment.results import HEADLINE, SPENT
+from alicebob.experiment.stages import STAGES, address
 from alicebob.experiment.tree import ROOT_ROUND
 
 ROOT = Path(__file__).parent.parent
@@ -22,10 +26,11 @@ def paths(kinds, round_id):
 def declared(stage):
     """Return a stage as `dvc.yaml` has it: dependencies, outputs and command."""
     item = PIPELINE[stage].get("do", PIPELINE[stage])
-    outs = set(item["outs"])
-    for metric in item.get("metrics", ()):
-        ((path, options),) = metric.items()
-        assert options == {"cache": False}
+    outs = set()
+    for out in item["outs"] + item.get("metrics", []):
+        ((path, options),) = out.items() if isinstance(out, dict) else ((out, None),)
+        # The headline is in git. DVC restores no stage from its cache that has another such output.
+        assert (options == {"cache": False}) == ("headlines/" in path), out
         outs.add(path)
     assert "params" not in item  # they come by the plan
     return set(item["deps"]), outs, item["cmd"]
@@ -66,6 +71,14 @@ def test_a_stage_script_only_calls_the_library(stage):
     assert len([n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]) == 1
 
 
+@pytest.mark.parametrize("stage", ["baseline", "evaluate"])
+def test_dvc_is_told_of_the_headline_alone_as_metrics(stage):
+    item = PIPELINE[stage].get("do", PIPELINE[stage])
+    (told,) = [path for metric in item["metrics"] for path in metric]
+    assert told in paths(["headline"], "${key}") | paths(["headline"], ROOT_ROUND)
+    assert len({*HEADLINE, *SPENT}) <= 12
+
+
 def test_the_whole_file_of_parameters_is_planned_first():
     assert PIPELINE["plan"]["params"] == [{"params.yaml": None}]
     assert PIPELINE["plan"]["outs"] == [str(plan.PLAN)]
@@ -74,3 +87,23 @@ def test_the_whole_file_of_parameters_is_planned_first():
 def test_the_parameters_that_are_shipped_can_be_planned(monkeypatch):
     monkeypatch.chdir(ROOT)
     plan.check()
+
+
+def test_dvc_takes_round_ids_with_dashes(tmp_path):
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").write_text("[core]\n    no_scm = true\n")
+    (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text())
+    (tmp_path / "params.yaml").write_text("rounds: {a: {prev: r000}, a-b: {prev: a}}\n")
+    listed = subprocess.run(
+        [sys.executable, "-m", "dvc", "stage", "list", "--name-only"],
+        cwd=tmp_path,
+        env={**os.environ, "DVC_NO_ANALYTICS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    after = ("explore", "skills", "train", "evaluate", "feedback")
+    assert [name for name in listed if "@" in name] == [
+        address(stage, name) for stage in after for name in ("a", "a-b")
+    ]
+    assert {address(stage, ROOT_ROUND) for stage in ("base", "start", "evaluate")} <= {*listed}

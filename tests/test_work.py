@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,6 +43,65 @@ def test_finished_work_is_done_anew_by_other_code_and_unfinished_work_goes_on(tm
     assert not (folder.out / "bob").exists()
 
 
+def flip(path):
+    data = path.read_bytes()
+    path.write_bytes(data[:-2] + bytes([data[-2] ^ 1]) + data[-1:])
+
+
+SPOILS = {
+    "flipped": ("m.json", flip),
+    "truncated": ("skills/a.parquet", lambda path: path.write_bytes(path.read_bytes()[:3])),
+    "emptied": ("m.json", lambda path: path.write_bytes(b"")),
+    "replaced": ("m.json", lambda path: path.write_text('{"success": 0.9}')),
+    "gone": ("skills/a.parquet", Path.unlink),
+    "new": ("skills/b.parquet", Path.touch),
+}
+
+
+@pytest.fixture
+def finished(tmp_path):
+    folder = Folder("skills", "r001", tmp_path)
+    folder.open({"lr": 1}, "code")
+    (folder.out / "skills").mkdir()
+    (folder.out / "skills" / "a.parquet").write_bytes(b"PAR1 data")
+    (folder.out / "m.json").write_text('{"success": 0.1}')
+    folder.close("code")
+    assert folder.open({"lr": 1}, "code")
+    return folder
+
+
+@pytest.mark.parametrize(("name", "spoil"), SPOILS.values(), ids=SPOILS)
+def test_finished_work_that_was_damaged_is_said_and_done_anew(finished, capsys, name, spoil):
+    spoil(finished.out / name)
+    assert not finished.open({"lr": 1}, "code")
+    told = f"{finished.out} is not as it was finished ({name}: not what DONE vouches for)"
+    assert capsys.readouterr().err == f"{told}; this is done anew.\n"
+    assert list(finished.out.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "mark", [b"", b"{", b"[]", b'"code"', b"{}", b'{"files": 3}', b'{"code": "code", "files": {}}']
+)
+def test_a_mark_that_is_damaged_vouches_for_nothing(finished, capsys, mark):
+    (finished.path / "DONE").write_bytes(mark)
+    assert not finished.open({"lr": 1}, "code")
+    assert "DONE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spoil", [flip, lambda path: path.write_bytes(b"")])
+def test_work_whose_key_was_damaged_is_said_and_done_anew(finished, capsys, spoil):
+    spoil(finished.path / "KEY")
+    assert not finished.open({"lr": 1}, "code")
+    assert f"{finished.path}/KEY is of other parameters or inputs, or damaged" in (
+        capsys.readouterr().err
+    )
+
+
+def test_the_first_work_in_a_folder_says_nothing(tmp_path, capsys):
+    Folder("skills", "r001", tmp_path).open({}, "code")
+    assert capsys.readouterr().err == ""
+
+
 def test_a_kill_while_the_folder_is_emptied_leaves_nothing_that_looks_finished(
     tmp_path, monkeypatch
 ):
@@ -67,14 +127,35 @@ def test_other_processes_join_under_the_same_key_and_only_where_there_is_work(tm
     assert folder.joined({"lr": 1})
     with pytest.raises(AliceBobError, match=r"did not open .*train/r001"):
         folder.joined({"lr": 2}, wait=0.0)
-    folder.close()
-    assert not folder.joined({"lr": 1})
+    folder.close("code")
+    assert not folder.joined({"lr": 1}, "code")
+    with pytest.raises(AliceBobError, match="did not open"):
+        folder.joined({"lr": 1}, "other code", wait=0.0)  # the main process is to do it anew
 
 
 def test_the_code_is_the_same_in_another_process():
     words = "from alicebob.experiment.work import code_hash; print(code_hash())"
     other = subprocess.run([sys.executable, "-c", words], stdout=subprocess.PIPE, text=True)
     assert other.stdout.strip() == code_hash()
+
+
+def test_the_code_is_its_sources_and_data_and_not_what_is_compiled_from_them(tmp_path):
+    package = tmp_path / "alicebob"
+    origin = Path(work.__file__).parent.parent
+    shutil.copytree(origin, package, ignore=shutil.ignore_patterns("__pycache__"))
+
+    def said(words):
+        words += "; from alicebob.experiment.work import code_hash; print(code_hash())"
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        found = subprocess.run([sys.executable, "-c", words], env=environment, capture_output=True)
+        return found.stdout.split()[-1]
+
+    fresh = said("pass")
+    assert said("import alicebob; alicebob.make('crafter').reset(seed=0)") == fresh
+    assert list(package.rglob("*.nbi"))  # something was compiled indeed
+    data = next(iter(sorted(package.rglob("*.yaml"))))
+    data.write_text(data.read_text() + "# a word more")
+    assert said("pass") != fresh
 
 
 def test_what_was_published_and_deleted_is_published_again(tmp_path):

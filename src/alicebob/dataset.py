@@ -1,15 +1,17 @@
 """Datasets: episodes and skills as Parquet with a card, opened by `datasets.load_dataset`.
 
 A few large files, never one per episode. Invariant: the same episodes give the same bytes, so that
-equal shards are stored once; what is read back is checked, and an error names file and command.
-Does not: journal what is still going on (see `alicebob.trace`).
+equal shards are stored once; a file without rows has no row group, and its card does not list it;
+what is read back is checked, and an error names file and command. Does not: journal what is still
+going on (see `alicebob.trace`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,13 +19,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alicebob.errors import DamagedData
-from alicebob.trace import Episode, Skill
+from alicebob.files import write_text
+from alicebob.trace import OPEN_PLAY, Episode, Outcome, Skill
 
 __all__ = [
     "EPISODES",
     "SKILLS",
+    "counts",
     "read_episodes",
     "read_skills",
+    "table",
     "write_card",
     "write_episodes",
     "write_skills",
@@ -79,6 +84,35 @@ SKILLS = pa.schema(
     ]
 )
 
+#: What each column is, of whichever of these.
+_MEANING = {
+    "id": "its name, the only one in its lineage",
+    "environment": "what `alicebob.make` makes the environment of, with its settings",
+    "seed": "the world, as `reset(seed=...)` takes it",
+    "instruction": "what was to be done; a skill's was written afterwards, free play has none",
+    "options": "JSON object: what `reset(options=...)` was given, such as grants or a goal",
+    "outcome": f"how it ended: {', '.join(Outcome)}",
+    "summary": "JSON object: what the environment reports at the end",
+    "budget": "JSON object: how many steps and tokens it took",
+    "meta": "JSON object: what the player noted; `target` is the trial it was",
+    "turns": "the decisions in order; with seed and options their actions give it again",
+    "final": "what was seen after the last action",
+    "name": f"the kind of skill: what it achieves, or {OPEN_PLAY} for a whole episode",
+    "round": "the round whose episodes it was cut from",
+    "episode": "the id of that episode",
+    "start": "its first turn there, counted from 0",
+    "end": "the turn there after its last",
+    "context": "how many of its first turns are to be read and not learnt from",
+    "observation": "what was seen before acting",
+    "action": "what was done",
+    "thought": "what was thought before; in a skill written afterwards",
+    "reward": "the environment's own, for this action",
+    "events": "what the environment says this action achieved",
+    "tags": "judgements on the turn, such as invalid_action, or intent: and what it was for",
+    "token_ids": "the reply as a model generated it, where one did",
+    "loss_mask": "1 for each of these tokens that may be learnt from",
+}
+
 
 def write_episodes(path: Path, episodes: Iterable[Episode]) -> None:
     """Write episodes to one Parquet file."""
@@ -119,8 +153,9 @@ def _write(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> Non
         row["turns"] = [{k: _storable(v) for k, v in turn.items()} for turn in row["turns"]]
         flat.append({name: _storable(value) for name, value in row.items()})
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = pa.Table.from_pylist(flat, schema=schema)
-    pq.write_table(table, path, compression="zstd", row_group_size=2_000)
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        if flat:  # `datasets` cannot read a group of no rows
+            writer.write_table(pa.Table.from_pylist(flat, schema=schema), row_group_size=2_000)
 
 
 def _storable(value: Any) -> Any:
@@ -130,11 +165,12 @@ def _storable(value: Any) -> Any:
 
 
 def _read(path: Path, schema: pa.Schema, build: Callable[[Mapping[str, Any]], T]) -> list[T]:
-    if path.is_dir():
-        return [
-            item for file in sorted(path.glob("*.parquet")) for item in _read(file, schema, build)
-        ]
     repair = "Restore it with 'dvc checkout', or run 'dvc repro' to make it again."
+    if path.is_dir():
+        files = sorted(path.glob("*.parquet"))
+        if not files:
+            raise DamagedData(f"{path} holds no {_kind(schema)}: no Parquet file. {repair}")
+        return [item for file in files for item in _read(file, schema, build)]
     try:
         table = pq.read_table(path, schema=schema)
     except (OSError, pa.ArrowException) as error:
@@ -166,17 +202,67 @@ def _kind(schema: pa.Schema) -> str:
     return "episodes" if schema is EPISODES else "skills"
 
 
-def write_card(folder: Path, title: str, facts: Mapping[str, Any], about: str) -> None:
-    """Write the dataset card of a folder of Parquet files: what it holds, in measured facts.
+def write_card(
+    folder: Path,
+    where: Path,
+    title: str,
+    about: str,
+    facts: Mapping[str, Any],
+    *,
+    splits: Mapping[str, str] | None = None,
+    more: str = "",
+) -> None:
+    """Write the card of a folder of Parquet files: what it holds, how to open it, every column.
 
-    The card makes the folder open with `datasets.load_dataset(folder)`; it carries no dates.
+    With it `datasets.load_dataset` opens the folder: `splits` names the file of each split, or all
+    files are one, `train`. `where` is where the folder will lie; `more` is Markdown.
     """
-    files = sorted(path.name for path in folder.glob("*.parquet"))
-    lines = ["---", "license: apache-2.0", "configs:", "- config_name: default", "  data_files:"]
-    lines += [f"  - {name}" for name in files] + ["---", "", f"# {title}", "", about, ""]
-    lines += ["| fact | value |", "|---|---|"]
-    lines += [f"| {name} | {_cell(value)} |" for name, value in facts.items()]
-    (folder / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    files = sorted(folder.glob("*.parquet"))
+    full = [path.name for path in files if pq.read_metadata(path).num_rows]
+    parts = {split: [name] for split, name in splits.items()} if splits else {"train": full}
+    parts = {split: names for split, names in parts.items() if names and {*names} <= {*full}}
+    head = ["---", "license: apache-2.0"]
+    use = ["There are no rows yet, and `datasets` opens no empty data set."]
+    if parts:
+        # `datasets` keeps what it once read under this header: other rows need another one.
+        digest = hashlib.sha256(b"".join((folder / name).read_bytes() for name in full))
+        head += ["configs:", "- config_name: default", f"  description: {digest.hexdigest()}"]
+        head += ["  data_files:"]
+        for split, names in parts.items():
+            head += [f"  - split: {split}", "    path:", *(f"    - {name}" for name in names)]
+        opened = f'data = datasets.load_dataset("{where.as_posix()}")  # {", ".join(parts)}'
+        use = ["```python", "import datasets", "", opened, "```"]
+    lines = [
+        *head,
+        "---",
+        "",
+        f"# {title}",
+        "",
+        about,
+        "",
+        *table(("fact", "value"), facts.items()),
+    ]
+    lines += ["", more] if more else []
+    lines += ["", "## Use", "", *use, "", "## Columns", ""]
+    lines += table(("column", "type", "what it is"), _columns(pq.read_schema(files[0])))
+    write_text(folder / "README.md", "\n".join(lines) + "\n")
+
+
+def _columns(schema: pa.Schema | pa.StructType, inside: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield name, type and meaning of every column, those of a turn after the column of turns."""
+    for field in schema:
+        kind, listed = field.type, pa.types.is_list(field.type)
+        turns = listed and pa.types.is_struct(kind.value_type)
+        told = "list of turns" if turns else f"list of {kind.value_type}" if listed else str(kind)
+        yield f"`{inside}{field.name}`", told, _MEANING[field.name]
+        if turns:
+            yield from _columns(kind.value_type, f"{field.name}[].")
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    """Return the lines of a Markdown table; what stands in a cell cannot leave it."""
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(map(_cell, line))} |" for line in lines]
 
 
 def _cell(value: Any) -> str:

@@ -44,9 +44,13 @@ class UnknownName(UsageError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], where: str = "") -> None:
         options = sorted(known)
-        close = difflib.get_close_matches(name, options, n=1)
+        close = difflib.get_close_matches(str(name), options, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else f"Known: {', '.join(options)}."
         super().__init__(f"Unknown {kind} {name!r}{f' in {where}' if where else ''}. {hint}")
+
+    def __reduce__(self) -> tuple[type[UsageError], tuple[str]]:
+        """Say the same when it comes from another process."""
+        return UsageError, (str(self),)
 
 
 class DamagedData(UsageError):

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from alicebob.draws import generator
 from alicebob.envs.hooks import Trial, has_goals, suite_of, tasks_of
-from alicebob.figures import figure, mean, share, stratified
+from alicebob.figures import figure, mean, ratio, share, stratified
 from alicebob.policies import Task
 from alicebob.rollout import seeds
 from alicebob.trace import Episode, Outcome
@@ -103,15 +104,14 @@ def report(
     won: dict[str, list[bool]] = {}
     for episode in trials:
         won.setdefault(episode.meta["target"], []).append(episode.outcome is Outcome.SUCCESS)
-    turns = [turn for episode in episodes for turn in episode.turns]
-    invalid = sum("invalid_action" in turn.tags for turn in turns)
+    lost = [float(sum("invalid_action" in t.tags for t in e.turns)) for e in episodes]
     return {
         "skills": {
             "success": stratified([share(sum(w), len(w)) for _, w in sorted(won.items())]),
             "by_skill": {name: share(sum(w), len(w)) for name, w in sorted(won.items())},
         },
         "open_play": {
-            "progress": mean([e.summary.get("progress", 0.0) for e in free]),
+            "progress": mean([e.summary.get("progress", 0.0) for e in free], (0.0, 1.0)),
             "score": _score(free, score),
             "success": share(sum(e.outcome is Outcome.SUCCESS for e in posed), len(posed)),
             "reward": mean([e.reward for e in free]),
@@ -122,7 +122,7 @@ def report(
                 for name in sorted({name for e in free for name in e.summary["events"]})
             },
         },
-        "invalid_actions": share(invalid, len(turns)),
+        "invalid_actions": ratio(lost, [float(len(e.turns)) for e in episodes]),
     }
 
 
@@ -139,7 +139,9 @@ def _score(
     )
     names.append("reward")
     value = score(dict(zip(names, made.mean(axis=0), strict=True)))
-    draw = np.random.default_rng(0)
+    if n == 1:
+        return figure(value, None, None, 1)
+    draw = generator("bootstrap", *(f"{e.id} {e.seed}" for e in episodes))
     again = sorted(
         score(dict(zip(names, made[draw.integers(n, size=n)].mean(axis=0), strict=True)))
         for _ in range(400)

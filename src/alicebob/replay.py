@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alicebob.envs import make
-from alicebob.errors import DamagedData, UsageError
+from alicebob.envs import World
+from alicebob.errors import DamagedData, EnvError, UsageError
 from alicebob.trace import Episode
 
 __all__ = ["frames", "retraced", "write_gif"]
@@ -71,20 +71,32 @@ def _pictures(episode: Episode, start: int, end: int | None, size: int) -> Itera
         raise UsageError(
             f"Episode {episode.id} has turns 0 to {len(episode.turns)}, not {start} to {end}."
         )
-    env: Any = make(episode.environment)
+    env = World(episode.environment)()
     if not hasattr(env, "render"):
         raise UsageError(f"Environment {episode.environment!r} has no render(), so no pictures.")
-    for turn, (observation, _) in enumerate(retraced(env, episode, end)):
-        _compare(episode, turn, observation)
-        if turn >= start:
-            yield env.render(size)
+    try:
+        for turn, (observation, _) in enumerate(retraced(env, episode, end)):
+            _compare(episode, turn, observation)
+            if turn >= start:
+                yield _picture(env.render(size), episode, size)
+    finally:
+        env.close()
+
+
+def _picture(found: Any, episode: Episode, size: int) -> Picture:
+    if not isinstance(found, np.ndarray) or (found.shape, found.dtype) != ((size, size, 3), "u1"):
+        raise EnvError(
+            f"{episode.environment}: render({size}) must return a picture, bytes of shape "
+            f"({size}, {size}, 3)."
+        )
+    return found
 
 
 def retraced(env: Any, episode: Episode, end: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Play an episode's actions again, up to turn `end`, exclusive.
 
-    Yield the observation and info before the first turn and after each one. Raises whatever the
-    environment raises.
+    Yield the observation and info before the first turn and after each one. Raises EnvError where
+    the environment is a World's and fails.
     """
     yield env.reset(seed=episode.seed, options=dict(episode.options))
     for turn in episode.turns[:end]:

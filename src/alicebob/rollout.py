@@ -8,21 +8,21 @@ Does not: judge, label or train on anything.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pickle
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
-from numpy.random import default_rng
-
-from alicebob.envs import TextEnv, World
-from alicebob.errors import AliceBobError, ProviderError
+from alicebob import environment
+from alicebob.draws import generator
+from alicebob.envs import Border, TextEnv, World, bordered, from_here
+from alicebob.errors import AliceBobError, EnvError, ProviderError
 from alicebob.policies import Live, Policy, Reply, Task
 from alicebob.processes import pool, surviving
 from alicebob.trace import Episode, Outcome, Turn, append_journal, read_journal
@@ -52,25 +52,23 @@ def seeds(purpose: str, master: int, count: int, space: range) -> list[int]:
     """
     if count > len(space):
         raise AliceBobError(f"{purpose} needs {count} seeds, but its range {space} is smaller.")
-    chosen = _generator(f"{purpose} {master}").choice(len(space), size=count, replace=False)
+    chosen = generator("worlds", purpose, master).choice(len(space), size=count, replace=False)
     return [space[int(i)] for i in chosen]
 
 
-def _generator(name: str) -> Any:
-    """Return a generator seeded by a name, the same in every process."""
-    return default_rng(list(hashlib.sha256(name.encode()).digest()))
-
-
 def workers() -> int:
-    """Return how many processes to play with: ALICEBOB_WORKERS, or one for each core."""
-    return int(os.environ.get("ALICEBOB_WORKERS") or len(os.sched_getaffinity(0)))
+    """Return how many processes to play with: ALICEBOB_WORKERS, or one for each core.
+
+    Raises UsageError where that is no whole number above 0.
+    """
+    return environment.whole("ALICEBOB_WORKERS", len(os.sched_getaffinity(0)))
 
 
 def model_workers() -> int:
     """Return how many processes load a model to play with: one where there is a GPU to hold it."""
     import torch
 
-    alone = torch.cuda.is_available() and not os.environ.get("ALICEBOB_WORKERS")
+    alone = torch.cuda.is_available() and not environment.text("ALICEBOB_WORKERS")
     return 1 if alone else workers()
 
 
@@ -79,35 +77,46 @@ def play(
 ) -> Iterator[Episode]:
     """Play one wave in lock step and yield each episode when it is over.
 
-    `spec` is recorded as the environment. An environment that raises ends its own episode as
-    `env_error`; errors of the policy propagate: they are nobody's reward.
+    `spec` is recorded as the environment. An environment that fails (see `alicebob.envs.border`)
+    ends its own episode as `env_error`, and its `summary` says why; errors of the policy propagate:
+    they are nobody's reward.
     """
-    lives: list[tuple[Live, TextEnv]] = []
-    for env, task in zip(envs, tasks, strict=False):
-        observation, info = env.reset(seed=task.seed, options=task.options)
-        lives.append((Live(task, observation, info, _generator(task.id)), env))
-    policy.start([live for live, _ in lives])
+    lives: list[tuple[Live, Border]] = []
+    for bare, task in zip(envs, tasks, strict=False):
+        env, live = bordered(bare, spec), Live(task, "", {}, generator("play", task.id, task.seed))
+        try:
+            live.observation, live.info = env.reset(seed=task.seed, options=task.options)
+        except EnvError as error:
+            lost = _episode(live, spec, Outcome.ENV_ERROR, {})
+            yield lost.evolve(summary={**lost.summary, "error": str(error)})
+        else:
+            lives.append((live, env))
+    if lives:
+        policy.start([live for live, _ in lives])
     tokens = {task.id: [0, 0] for task in tasks}
     while lives:
         replies = policy.act([live for live, _ in lives])
         going = []
         for (live, env), reply in zip(lives, replies, strict=True):
-            tokens[live.task.id][0] += reply.prompt_tokens
-            tokens[live.task.id][1] += reply.reply_tokens
-            outcome = _advance(live, env, reply)
+            spent = tokens[live.task.id]
+            spent[0] += reply.prompt_tokens
+            spent[1] += reply.reply_tokens
+            try:
+                outcome = _advance(live, env, reply)
+            except AliceBobError as error:
+                lost = _episode(live, spec, Outcome.ENV_ERROR, policy.finish(live), spent)
+                yield lost.evolve(summary={**lost.summary, "error": str(error)})
+                continue
             if outcome is None:
                 going.append((live, env))
-                continue
-            yield _episode(live, spec, outcome, policy.finish(live), *tokens[live.task.id])
+            else:
+                yield _episode(live, spec, outcome, policy.finish(live), spent)
         lives = going
 
 
-def _advance(live: Live, env: TextEnv, reply: Reply) -> Outcome | None:
+def _advance(live: Live, env: Border, reply: Reply) -> Outcome | None:
     """Take one turn; return how the episode ended, or None while it goes on."""
-    try:
-        observation, reward, terminated, truncated, info = env.step(reply.action)
-    except Exception:  # noqa: BLE001 - any failure of an environment is recorded on its episode
-        return Outcome.ENV_ERROR
+    observation, reward, terminated, truncated, info = env.step(reply.action)
     events = tuple(info.get("events", ()))
     tags = (*reply.tags, "invalid_action") if info.get("invalid_action") else reply.tags
     live.turns.append(
@@ -115,7 +124,7 @@ def _advance(live: Live, env: TextEnv, reply: Reply) -> Outcome | None:
             observation=live.observation,
             action=reply.action,
             thought=reply.thought,
-            reward=round(float(reward), 6),
+            reward=round(reward, 6),
             events=events,
             tags=tags,
             token_ids=reply.token_ids,
@@ -133,7 +142,7 @@ def _advance(live: Live, env: TextEnv, reply: Reply) -> Outcome | None:
 
 
 def _episode(
-    live: Live, spec: str, outcome: Outcome, meta: Any, prompt_tokens: int, reply_tokens: int
+    live: Live, spec: str, outcome: Outcome, meta: Mapping[str, Any], spent: Sequence[int] = (0, 0)
 ) -> Episode:
     achieved: dict[str, int] = {}
     for turn in live.turns:
@@ -145,8 +154,8 @@ def _episode(
     if "result" in live.info:  # what an environment says of the whole episode, in plain data
         summary["result"] = live.info["result"]
     budget = {"env_steps": len(live.turns)}
-    if prompt_tokens or reply_tokens:
-        budget |= {"prompt_tokens": prompt_tokens, "reply_tokens": reply_tokens}
+    if any(spent):
+        budget |= {"prompt_tokens": spent[0], "reply_tokens": spent[1]}
     return Episode(
         id=live.task.id,
         environment=spec,
@@ -176,7 +185,8 @@ def play_all(
     An episode whose task has a target names it in its `meta`. A `crew` plays instead of processes
     started for this call; what is built must be picklable. `done` is called in this process for
     each episode, the journalled ones included. Raises what a policy raised, after all other waves
-    where it was a ProviderError; AliceBobError when a worker was killed or an environment failed.
+    where it was a ProviderError; AliceBobError when a worker was killed, EnvError where an
+    environment failed.
     """
     journals.mkdir(parents=True, exist_ok=True)
     found = {e.id: e for path in sorted(journals.glob("*.jsonl")) for e in read_journal(path)}
@@ -195,9 +205,10 @@ def play_all(
         for episodes in spread(owed, world, actor):
             for episode in episodes:
                 if episode.outcome.owed:
-                    raise AliceBobError(
-                        f"Episode {episode.id} ended as {episode.outcome.value} after "
-                        f"{len(episode.turns)} turns; run again to go on with the rest."
+                    cause = episode.summary.get("error", "it was cut off.")
+                    raise EnvError(
+                        f"Episode {episode.id} (seed {episode.seed}) is owed after "
+                        f"{len(episode.turns)} turns. {cause} Run again to go on with the rest."
                     )
                 append_journal(journals / "episodes.jsonl", episode)
                 done(episode)
@@ -256,13 +267,12 @@ def _play_in_threads(
     waves: list[Sequence[Task]], world: World, actor: Actor
 ) -> Iterator[list[Episode]]:
     """Yield the episodes of each wave as it ends; a wave without a provider does not end others."""
-    mine = threading.local()
+    players: dict[int, _Player] = {}  # one for each thread
 
     def played(wave: Sequence[Task]) -> list[Episode]:
-        if not hasattr(mine, "player"):
-            mine.player = _Player(world, actor)
-        player: _Player = mine.player
-        return player.wave(wave)
+        if threading.get_ident() not in players:
+            players[threading.get_ident()] = _Player(world, actor)
+        return players[threading.get_ident()].wave(wave)
 
     threads = ThreadPoolExecutor(max(1, actor.workers))
     lost: list[ProviderError] = []
@@ -274,6 +284,8 @@ def _play_in_threads(
                 lost.append(error)
     finally:
         threads.shutdown(wait=True, cancel_futures=True)
+        for player in players.values():
+            player.__exit__()
     if lost:
         raise ProviderError(
             f"{len(lost)} of {len(waves)} waves of episodes are owed: {lost[-1]} Run again to go "
@@ -286,16 +298,17 @@ class _Player:
 
     def __init__(self, world: World, actor: Actor) -> None:
         self.policy = actor.build()
-        self.envs: list[TextEnv] = []
+        self.envs: list[Border] = []
         self.world, self.width = world, actor.width
 
     def __enter__(self) -> _Player:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the environments that can be closed."""
+        """Close the environments; what they played is there, whatever they do now."""
         for env in self.envs:
-            getattr(env, "close", lambda: None)()
+            with suppress(AliceBobError):
+                env.close()
 
     def wave(self, tasks: Sequence[Task]) -> list[Episode]:
         while len(self.envs) < len(tasks):  # no more than are needed: some cost a process each
@@ -305,17 +318,22 @@ class _Player:
         return [episodes[task.id] for task in tasks]
 
 
-_player: tuple[int, _Player] | None = None
+_players: dict[int, _Player] = {}  # of this process, by the call it plays for; one at most
 
 
 def _play_in_worker(call: int, setup: bytes, tasks: Sequence[Task]) -> list[Episode]:
     """Play a wave; `setup` is what `_Player` takes, pickled once for all waves of a call."""
-    global _player
-    if _player is None or _player[0] != call:
-        if _player is not None:
-            _player[1].__exit__()
-        _player = call, _Player(*pickle.loads(setup))
-    return _player[1].wave(tasks)
+    if call not in _players:
+        _leave()
+        with from_here():  # what was pickled may be of a module there
+            _players[call] = _Player(*pickle.loads(setup))
+        Finalize(None, _leave, exitpriority=0)  # a worker has no other end
+    return _players[call].wave(tasks)
+
+
+def _leave() -> None:
+    while _players:
+        _players.popitem()[1].__exit__()
 
 
 def totals(episodes: Iterable[Episode]) -> dict[str, int]:

@@ -123,6 +123,7 @@ class Alice(Block):
     top_p: Annotated[float, Field(gt=0, le=1)]
     labels: Count
     personas: list[str]
+    without: list[str]
 
     @model_validator(mode="after")
     def _fitting(self) -> Alice:

@@ -9,17 +9,18 @@ an Outcome, never a reward. Does not: act, label or train.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from alicebob.errors import DamagedData
+from alicebob.journal import append_line, read_lines
 
 __all__ = [
     "AGAIN",
+    "AIM",
     "AIMLESS",
     "ASLEEP",
     "ERROR",
@@ -30,9 +31,7 @@ __all__ = [
     "Skill",
     "Turn",
     "append_journal",
-    "append_line",
     "read_journal",
-    "read_lines",
 ]
 
 T = TypeVar("T")
@@ -43,8 +42,8 @@ ASLEEP = "asleep"  # no action counts
 AGAIN = "again"  # for what had happened before in the episode
 ERROR = "error"  # wrong, and to be read only
 
-AIM = "aim:"
 INTENT = "intent:"  # begins a tag that says what a turn was for, as its explorer meant it
+AIM = "aim:"  # begins a tag that says what a turn of a whole episode led to, as its labeller found
 OPEN_PLAY = "open_play"  # the name of a skill that is a whole episode without a task
 
 
@@ -246,71 +245,60 @@ def _typed(value: Any, kind: type[T]) -> T:
     return value
 
 
-def append_journal(path: Path, episode: Episode) -> None:
-    """Append one whole episode as one line and flush it to the disk; see `append_line`."""
-    append_line(path, episode.to_json())
+def append_journal(path: Path, *episodes: Episode) -> None:
+    """Append whole episodes, each as one line, and flush them to the disk; see `append_line`."""
+    append_line(path, *(episode.to_json() for episode in episodes))
 
 
-def append_line(path: Path, data: Mapping[str, Any]) -> None:
-    """Append plain data as one line and flush it to the disk.
+class Asked(Protocol):
+    """What an episode was played for; see `alicebob.policies.Task`."""
 
-    The caller is the only writer. A kill in here leaves a torn last line: what it held is owed,
-    `read_lines` passes it over, and the next append writes over it.
+    @property
+    def id(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def instruction(self) -> str: ...
+    @property
+    def options(self) -> Mapping[str, Any]: ...
+    @property
+    def max_turns(self) -> int: ...
+
+
+def read_journal(path: Path, tasks: Iterable[Asked] = (), spec: str = "") -> list[Episode]:
+    """Return the episodes of a journal, each once.
+
+    One that could not have been played, that is not of the task of its id, in the environment of
+    `spec`, or whose id another one has too, is as damaged as a line that is not as it was written;
+    see `read_lines`.
     """
-    line = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    with path.open("r+b" if path.exists() else "xb") as file:
-        file.seek(_whole(path))
-        file.truncate()
-        file.write(line.encode("utf-8", "backslashreplace") + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    asked = {task.id: task for task in tasks}
+    known: dict[str, Episode] = {}
+    unlike: set[str] = set()
+
+    def build(data: Mapping[str, Any]) -> Episode:
+        episode = Episode.from_json(data)
+        if not (episode.turns or episode.outcome.owed) or not math.isfinite(episode.reward):
+            raise ValueError(f"{episode.id} was never played so")
+        if episode.id in asked and not _of(episode, asked[episode.id], spec):
+            raise ValueError(f"{episode.id} is not what was asked for")
+        if known.setdefault(episode.id, episode) != episode:
+            unlike.add(episode.id)
+        if episode.id in unlike:
+            raise ValueError(f"{episode.id} is in it twice, with other turns")
+        return episode
+
+    found = read_lines(path, build)
+    if unlike:  # the first of each goes too: nobody knows which is right
+        found = read_lines(path, build)
+    return list({episode.id: episode for episode in found}.values())
 
 
-def _whole(path: Path) -> int:
-    """Return the length in bytes of the whole lines of a file, read from its end."""
-    with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            start = max(0, end - 65536)
-            file.seek(start)
-            found = file.read(end - start).rfind(b"\n")
-            if found >= 0:
-                return start + found + 1
-            end = start
-    return 0
+def _of(episode: Episode, task: Asked, spec: str) -> bool:
+    told = episode.environment, episode.seed, episode.instruction, _plain(episode.options)
+    asked = spec, task.seed, task.instruction, _plain(task.options)
+    return told == asked and len(episode.turns) <= task.max_turns
 
 
-def read_journal(path: Path) -> Iterator[Episode]:
-    """Yield the episodes of a journal; a torn last line is passed over.
-
-    Raises DamagedData, with file and line, for any other line that is not an episode.
-    """
-    for number, line in enumerate(read_lines(path), start=1):
-        try:
-            yield Episode.from_json(line)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _damaged(path, number, "an episode", error) from error
-
-
-def read_lines(path: Path) -> Iterator[Any]:
-    """Yield the plain data of each line of a journal; a torn last line is passed over.
-
-    Raises DamagedData, with file and line, for any other line that is not JSON.
-    """
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise _damaged(path, number, "JSON", error) from error
-
-
-def _damaged(path: Path, number: int, what: str, error: Exception) -> DamagedData:
-    return DamagedData(
-        f"{path}, line {number}, is not {what} ({type(error).__name__}: {error}). "
-        "Restore the file with 'dvc checkout', or delete it and run 'dvc repro'."
-    )
+def _plain(options: Mapping[str, Any]) -> str:
+    return json.dumps(dict(options), sort_keys=True)

@@ -8,7 +8,7 @@ never on the number of workers or on a kill. Does not: label or judge, or know h
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,12 @@ def explore(
     journals: Path,
     workers: int = 1,
     done: Callable[[Episode], object] = lambda episode: None,
+    without: Collection[str] = (),
 ) -> tuple[list[Episode], Any]:
     """Play the tasks and return the episodes, in order, with the memory after the last.
 
-    `wishes` are weights of what to go for. Episodes already in `journals` are not played again;
-    `done` is called for each all the same.
+    `wishes` are weights of what to go for, `without` the priors of the room that are left out.
+    Episodes already in `journals` are not played again; `done` is called for each all the same.
     """
     memory = memory.copy()
     episodes: list[Episode] = []
@@ -48,7 +49,7 @@ def explore(
             played = play_all(
                 tasks[first : first + size],
                 world,
-                Actor(functools.partial(room.explorer, memory, dict(wishes))),
+                Actor(functools.partial(room.explorer, memory, dict(wishes), tuple(without))),
                 journals / f"generation-{first:05d}",
                 crew=crew,
                 done=done,

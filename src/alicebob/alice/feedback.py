@@ -7,7 +7,6 @@ quoted shortened and escaped. Does not: judge or advise.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -118,7 +117,8 @@ def quoted(text: str) -> str:
     """Return untrusted text short, on one line, and harmless in Markdown."""
     short = " ".join(text.split())
     short = short if len(short) <= 40 else short[:37] + "..."
-    return "`" + re.sub(r"[`<>|\\\x00-\x1f]", "?", short) + "`" if short else "`(nothing)`"
+    plain = "".join(c if c.isprintable() and c not in "`<>|\\" else "?" for c in short)
+    return f"`{plain}`" if short else "`(nothing)`"
 
 
 def rows_of(verdicts: Sequence[Verdict]) -> dict[str, dict[str, Any]]:

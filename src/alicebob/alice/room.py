@@ -9,14 +9,14 @@ Does not: choose between a room and a language model (see `alicebob.alice.voice`
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, Self
 
 from alicebob.alice.feedback import Feedback, Verdict
-from alicebob.envs import World
+from alicebob.envs import World, from_here
 from alicebob.errors import UsageError
 from alicebob.policies import Live, Policy
 from alicebob.settings import Params
@@ -68,19 +68,20 @@ class Watch(Protocol):
 class Room:
     """The parts for one kind of world.
 
-    `explorer` makes a policy of a memory and of wishes (weights of names to go for); its episodes'
-    meta hold under EVIDENCE what they taught, and its turns carry an INTENT tag. `watch` makes the
-    senses for an episode by the info of its reset. `label` makes skills of episodes, without
-    thoughts, their turns as recorded, INTENT tags and all; `think` gives a skill its thoughts and
-    `bare` none, and both take the INTENT tags away. `reworded` gives a skill another instruction,
-    and `names` says whether one names what was achieved. `judge` gives verdicts on the episodes
-    that had a task, for one of `reasons`; `advise` writes what to explore next. `reads` are the
-    parameters that each verb's part looks at, beside its episodes. `visits` is the number of
-    episodes that are played in each world.
+    `explorer` makes a policy of a memory, of wishes (weights of names to go for), and of the priors
+    to leave out; its episodes' meta hold under EVIDENCE what they taught, and its turns carry an
+    INTENT tag. `watch` makes the senses for an episode by the info of its reset. `label` makes
+    skills of episodes, without thoughts, their turns as recorded, INTENT tags and all; `think`
+    gives a skill its thoughts and `bare` none, and both take the INTENT tags away. `reworded` gives
+    a skill another instruction, and `names` says whether one names what was achieved. `judge` gives
+    verdicts on the episodes that had a task, for one of `reasons`; `advise` writes what to explore
+    next. `reads` are the parameters that each verb's part looks at, beside its episodes. `priors`
+    are what is built into a verb and can be left out, by name, each in a sentence. `visits` is the
+    number of episodes that are played in each world.
     """
 
     memory: type[Any]
-    explorer: Callable[[Any, Mapping[str, float]], Policy]
+    explorer: Callable[[Any, Mapping[str, float], Collection[str]], Policy]
     watch: Callable[[Mapping[str, Any]], Watch]
     label: Callable[[Sequence[Episode], str, World, Params], list[Skill]]
     think: Callable[[Skill], Skill]
@@ -91,6 +92,7 @@ class Room:
     advise: Callable[[str, Sequence[Verdict], Sequence[Episode], Any, Mapping[str, int]], Feedback]
     reasons: Mapping[str, str]
     reads: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    priors: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))
     visits: int = 1
 
 
@@ -98,7 +100,8 @@ def room(name: str) -> Room:
     """Return a room by its name, or by the module that has it; raises UsageError for another."""
     module = name if "." in name else f"{__package__}.{name}"
     try:
-        found: Room = importlib.import_module(module).ROOM
+        with from_here():
+            found: Room = importlib.import_module(module).ROOM
     except (ImportError, AttributeError) as error:
         raise UsageError(
             f"The environment names {name!r} as the Alice that knows it, and there is no such "

@@ -17,6 +17,7 @@ from alicebob.alice.feedback import Feedback, Verdict
 from alicebob.alice.room import Room, room
 from alicebob.envs import World, factory
 from alicebob.envs.hooks import offers, room_of, task_free
+from alicebob.errors import UnknownName
 from alicebob.figures import share
 from alicebob.policies import Task
 from alicebob.progress import Bar
@@ -51,14 +52,20 @@ class Said:
 
 
 def reads(params: Params, verbs: Iterable[str]) -> tuple[str, ...]:
-    """Return the parameters that verbs look at, as dotted names, where the others are as given."""
+    """Return the parameters that verbs look at, as dotted names, where the others are as given.
+
+    Raises UnknownName where a prior is to be left out that the room does not have.
+    """
     made = factory(params.env.spec)
     where = room(room_of(made))
+    _check_priors(params.alice.without, where)
     names = ["env"]
     for verb in verbs:
         names.append(f"alice.{verb}")
         names += where.reads.get(verb, ())
         spoken = getattr(params.alice, verb) == "model"
+        if not spoken and set(params.alice.without) & set(where.priors.get(verb, ())):
+            names.append("alice.without")
         if spoken:
             names += [f"alice.{name}" for name in MODEL]
             names += ["alice.adapter", "bob.model"] if params.alice.model == "bob" else []
@@ -68,6 +75,13 @@ def reads(params: Params, verbs: Iterable[str]) -> tuple[str, ...]:
             names.append("alice.turns" if spoken else "explore.generation")
             names += ["alice.personas"] if spoken or offers(made, "task_free") else []
     return tuple(names)
+
+
+def _check_priors(without: Iterable[str], where: Room) -> None:
+    known = [name for priors in where.priors.values() for name in priors]
+    for name in without:
+        if name not in known:
+            raise UnknownName("prior", name, known, "alice.without")
 
 
 class Alice:
@@ -96,7 +110,7 @@ class Alice:
             "model": spoken,
             "none": _Silent(self.room),
         }
-        self._params, self._world, self._round = params, world, round_id
+        self._params, self._world, self._round, self._bar = params, world, round_id, bar
 
     def _who(self, verb: str) -> Any:
         return self._kinds[getattr(self._params.alice, verb)]
@@ -129,7 +143,7 @@ class Alice:
         `wishes` are weights of what to go for, `prose` the same in words.
         """
         played: tuple[list[Episode], Any, list[str]]
-        with self._kinds["embedded"].bar("explore", len(tasks), "episode") as bar:
+        with self._bar("explore", len(tasks), "episode") as bar:
             played = self._who("explore").explore(tasks, memory, wishes, prose, bar.episode)
         return played
 
@@ -185,8 +199,18 @@ class _Embedded:
         self, tasks: Any, memory: Any, wishes: Any, prose: str, done: Any
     ) -> tuple[list[Episode], Any, list[str]]:
         generation, journals = self.params.explore.generation, self.scratch / "journals"
+        without = getattr(self.params.alice, "without", ())  # declared where it matters
         episodes, after = embedded.explore(
-            self.room, self.world, memory, wishes, tasks, generation, journals, workers(), done
+            self.room,
+            self.world,
+            memory,
+            wishes,
+            tasks,
+            generation,
+            journals,
+            workers(),
+            done,
+            without,
         )
         return episodes, after, []
 

@@ -7,20 +7,20 @@ settings and seed give the same packs. Does not: train.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from numpy.random import Generator
 
+from alicebob.draws import share_of
 from alicebob.errors import UsageError
 from alicebob.policies.conversation import Conversation, window_start, write_reply
-from alicebob.trace import AGAIN, AIMLESS, ASLEEP, Skill, Turn
+from alicebob.trace import AGAIN, AIM, AIMLESS, ASLEEP, ERROR, Skill, Turn
 
 __all__ = ["IGNORED", "Pack", "Row", "balanced", "held_out", "pack", "rows_of"]
 
 IGNORED = -100  # the label that PyTorch's cross entropy passes over
-UNLEARNT = (AIMLESS, ASLEEP, "error")  # tags of turns that may be read and not learnt from
+UNLEARNT = (AIMLESS, ASLEEP, ERROR)  # tags of turns that may be read and not learnt from
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,16 @@ def _aim(turn: Turn, before: Turn | None) -> str:
     To begin a thing is rarer than to go on with it, and is what has to be decided.
     """
     family = "open_play_again" if AGAIN in turn.tags else "open_play"
-    same = before is not None and (before.thought, before.action) == (turn.thought, turn.action)
-    return f"{family} {turn.thought.partition(',')[0]}{' on' if same else ''}"
+    same = before is not None and _meant(before) == _meant(turn)
+    return f"{family} {_aim_of(turn)}{' on' if same else ''}"
+
+
+def _aim_of(turn: Turn) -> str:
+    return next((tag.removeprefix(AIM) for tag in turn.tags if tag.startswith(AIM)), "")
+
+
+def _meant(turn: Turn) -> tuple[str, str, str]:
+    return _aim_of(turn), turn.thought, turn.action
 
 
 def _row(
@@ -114,8 +122,7 @@ def held_out(skill: Skill, fraction: float) -> bool:
 
     All skills of an episode fall on one side, so that no turn is on both.
     """
-    digest = hashlib.sha256(f"validation {skill.episode}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") < fraction * 2**64
+    return share_of("held out", skill.episode, skill.seed) < fraction
 
 
 def balanced(

@@ -8,15 +8,15 @@ equal runs; it names the base it was made for. Does not: choose the skills.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from numpy.random import default_rng
-
 from alicebob.bob.rows import Pack, Row, balanced, held_out, pack, rows_of
 from alicebob.bob.training import Fitted, Report, Schedule, fit, save_curve
+from alicebob.draws import generator
 from alicebob.errors import UsageError
 from alicebob.policies.conversation import Conversation
 from alicebob.policies.models import fingerprint
@@ -65,7 +65,7 @@ def packs_of(
     validation_share: float,
     seed: int,
 ) -> tuple[list[Pack], list[Pack], dict[str, int]]:
-    """Return (training packs, validation packs, rows at hand by kind)."""
+    """Return (training packs, validation packs, rows in the former by kind)."""
     train: dict[str, list[Row]] = {}
     validation: dict[str, list[Row]] = {}
     for skill in skills:
@@ -74,10 +74,10 @@ def packs_of(
             side.setdefault(row.kind, []).append(row)
     padding = conversation.tokenizer.pad_token_id
     padding = conversation.tokenizer.eos_token_id if padding is None else padding
-    draw = default_rng(seed)
+    draw = generator("rows", seed)
     chosen = balanced(train, budget, repeat, dict(shares), draw)
     looked = balanced(validation, max(pack_tokens, budget // 60), 1, dict(shares), draw)
-    counts = {name: len(rows) for name, rows in sorted(train.items())}
+    counts = dict(sorted(Counter(row.kind for row in chosen).items()))
     return pack(chosen, pack_tokens, padding), pack(looked, pack_tokens, padding), counts
 
 
@@ -103,10 +103,13 @@ def save_adapter(
     model.save_pretrained(str(out))
     path = out / "adapter_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    config["base_model_name_or_path"] = base_name
+    # A folder must not be taken for a hub's id, where "models/base" could be anybody's.
+    relative = Path(base_name).is_dir() and not Path(base_name).is_absolute()
+    name = f"./{Path(base_name).as_posix()}" if relative else base_name
+    config["base_model_name_or_path"] = name
     config = {k: sorted(v) if k == "target_modules" else v for k, v in sorted(config.items())}
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    base = {"name": base_name, "fingerprint": model.base_fingerprint}
+    base = {"name": name, "fingerprint": model.base_fingerprint}
     (out / "base.json").write_text(json.dumps(base, indent=2) + "\n", encoding="utf-8")
     (out / "README.md").write_text(card, encoding="utf-8")
     if fitted is not None:

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from numpy.random import Generator, default_rng
+from numpy.random import Generator
 
 from alicebob import words
 from alicebob.bob.rows import Row
+from alicebob.draws import generator
 from alicebob.envs import TextEnv
 from alicebob.envs.hooks import FREE, Marks, events_of, marks_of
 from alicebob.envs.hooks import words_of as own_words
@@ -47,6 +48,15 @@ pipeline_tag: text-generation
 A Llama of {parameters:,} parameters, trained on {turns:,} turns of uniformly random play
 ({tokens:,} tokens). It knows how the environment reads and no skill: its instructions and thoughts
 were drawn at random. It is the base that every round's LoRA adapter is trained on.
+
+## Use
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("models/base")
+tokenizer = AutoTokenizer.from_pretrained("models/base")
+```
 """
 #: Words with their leading space, a digit stuck to them; the first word of a line with its break.
 PLAIN = (
@@ -276,7 +286,7 @@ def train_base(
     aims = aims_of(env, episodes)
     texts = _texts(episodes, aims, _first_actions(env)[0])
     tokenizer = build_tokenizer(texts, words_of(env), vocabulary, marks_of(env))
-    rows = corpus(episodes, Conversation(tokenizer), aims, pack_tokens, default_rng(seed))
+    rows = corpus(episodes, Conversation(tokenizer), aims, pack_tokens, generator("corpus", seed))
     packs = pack(rows, pack_tokens, tokenizer.pad_token_id)
     model = new_model(tokenizer, layers, width, context, seed)
     schedule = Schedule(learning_rate, epochs, batch, every=200, seed=seed)

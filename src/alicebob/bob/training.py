@@ -2,16 +2,15 @@
 
 `transformers.Trainer` does the loop, under `accelerate launch` on whatever hardware there is; ours
 are the packs and the loss: logits only where there is loss, normalised by the number of loss tokens
-of the whole batch, over all processes. Invariant: a run that was killed and resumed ends in the
-same weights; a checkpoint counts only once its marker, written last, is there. Does not: know of
-skills or rounds.
+of the whole batch, over all processes. Invariants: every pack is learnt from once in a pass, and a
+step means the same for any number of processes; a run that was killed and resumed ends in the same
+bytes. Does not: know of skills or rounds.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,21 +20,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    EarlyStoppingCallback,
-    Trainer,
-    TrainerCallback,
-    TrainerState,
-    TrainingArguments,
-)
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
+from alicebob.bob.checkpoints import agreed, complete, whole, writing
 from alicebob.bob.rows import IGNORED, Pack
 from alicebob.errors import UsageError
 
 __all__ = ["Fitted", "Schedule", "fit", "logits_only_where_there_is_loss"]
 
-MARKER = "COMPLETE"
 Report = Callable[[Mapping[str, float], int], None]
 
 
@@ -60,7 +52,10 @@ class Schedule:
 
 @dataclass(slots=True)
 class Fitted:
-    """What came of a run: the curve (no times in it), and how fast it was."""
+    """What came of a run: the curve (no times in it), and how fast it was.
+
+    `tokens` counts what was read, over all passes, without padding.
+    """
 
     curve: list[dict[str, float]]
     steps: int
@@ -81,18 +76,18 @@ def fit(
 
     Checkpoints live in `work`; a run that finds some goes on from the last whole one. `report` gets
     each logged value with its step, in the main process only. Raises UsageError where processes
-    cannot share a batch.
+    cannot share a batch, OSError where a checkpoint cannot be written, and DamagedData where the
+    best one was damaged while this ran.
     """
     torch.manual_seed(schedule.seed)
     looks = bool(validation) and schedule.patience > 0
-    callbacks: list[Any] = [_Marker(), _Listener(report)]
+    callbacks: list[Any] = [_Listener(report)]
     if looks:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=schedule.patience))
     trainer = _Trainer(
         model=model,
         args=_arguments(schedule, work, looks),
-        # Whole batches, so that a step means the same for any number of processes.
-        train_dataset=list(packs[: len(packs) // schedule.batch * schedule.batch] or packs),
+        train_dataset=_in_whole_batches(packs, schedule.batch),
         eval_dataset=list(validation) if looks else None,
         data_collator=_collate,
         callbacks=callbacks,
@@ -101,12 +96,12 @@ def fit(
     with logits_only_where_there_is_loss(model) as chosen:
         trainer.chosen = chosen
         trainer.tokens_per_pack = _mean_tokens(validation)
-        trainer.train(resume_from_checkpoint=_last_whole(work))
+        trainer.train(resume_from_checkpoint=agreed(work))
     state = trainer.state
     return Fitted(
         curve=[_plain(entry) for entry in state.log_history if "train_runtime" not in entry],
         steps=int(state.global_step),
-        tokens=int(state.global_step) * schedule.batch * len(packs[0].input_ids),
+        tokens=int(state.num_input_tokens_seen),
         best=None if state.best_metric is None else round(float(state.best_metric), 6),
         seconds=time.monotonic() - begun,
     )
@@ -169,6 +164,7 @@ class _Trainer(Trainer):  # type: ignore[misc]
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         total, count = self._summed(model, inputs)
+        self.state.num_input_tokens_seen += int(self.accelerator.gather(inputs["tokens"]).sum())
         if num_items_in_batch is None:
             return total / count
         # Gradients are averaged over processes, while the count is of all of them.
@@ -193,6 +189,23 @@ class _Trainer(Trainer):  # type: ignore[misc]
         with torch.no_grad():
             total, _ = self._summed(model, inputs)
         return total / (len(inputs["labels"]) * self.tokens_per_pack), None, None
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write a checkpoint, then the marker that vouches for it.
+
+        Raises OSError, naming the checkpoint, where it cannot be written.
+        """
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        with writing(folder):
+            super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            complete(folder)
+
+    def _load_best_model(self) -> None:
+        """Load the best weights seen; raises DamagedData where they are not what was written."""
+        whole(Path(self.state.best_model_checkpoint))
+        super()._load_best_model()
 
 
 @contextmanager
@@ -219,24 +232,28 @@ def _mean_tokens(packs: Sequence[Pack]) -> float:
     return sum(counts) / max(1, len(counts))
 
 
+def _in_whole_batches(packs: Sequence[Pack], batch: int) -> list[Pack]:
+    """Return the packs, and blank ones up to a whole number of batches: none goes without a step.
+
+    A blank pack has no loss and counts for nothing.
+    """
+    length = len(packs[0].input_ids)
+    blank = Pack([0] * length, [IGNORED] * length, list(range(length)))
+    return [*packs, *[blank] * (-len(packs) % batch)]
+
+
 def _collate(packs: Sequence[Pack]) -> dict[str, Tensor]:
-    return {
+    found = {
         name: torch.tensor([getattr(p, name) for p in packs])
         for name in ("input_ids", "labels", "position_ids")
     }
+    return found | {"tokens": torch.tensor([_length(p) for p in packs])}
 
 
-class _Marker(TrainerCallback):  # type: ignore[misc]
-    """Marks a checkpoint as whole once everything in it is on the disk."""
-
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        if state.is_world_process_zero and folder.is_dir():
-            for path in sorted(folder.rglob("*")):
-                if path.is_file():
-                    with path.open("rb") as file:
-                        os.fsync(file.fileno())
-            (folder / MARKER).touch()
+def _length(pack: Pack) -> int:
+    """Return the tokens of a pack's rows; what begins anew at its end without loss is padding."""
+    last = len(pack.position_ids) - 1 - pack.position_ids[-1]
+    return last if all(label == IGNORED for label in pack.labels[last:]) else len(pack.labels)
 
 
 class _Listener(TrainerCallback):  # type: ignore[misc]
@@ -255,32 +272,9 @@ def _plain(entry: Mapping[str, Any]) -> dict[str, float]:
     timed = ("runtime", "per_second")
     return {
         name: round(float(value), 6)
-        for name, value in entry.items()
+        for name, value in sorted(entry.items())  # a resumed run has them from a file, in order
         if not any(word in name for word in timed)
     }
-
-
-def _last_whole(work: Path) -> str | None:
-    """Return the newest checkpoint to go on from; remove those that were cut off.
-
-    Not the one of an early stop: nothing comes after it, and from the one before it the same stop
-    is reached again.
-    """
-    whole = []
-    for folder in work.glob("checkpoint-*"):
-        if not (folder / MARKER).exists():
-            if int(os.environ.get("RANK", "0")) == 0:
-                shutil.rmtree(folder, ignore_errors=True)
-        elif not _stopped_early(folder):
-            whole.append(folder)
-    newest = max(whole, key=lambda folder: int(folder.name.rpartition("-")[2]), default=None)
-    return None if newest is None else str(newest)
-
-
-def _stopped_early(checkpoint: Path) -> bool:
-    state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-    control = state.stateful_callbacks["TrainerControl"]["args"]
-    return bool(control["should_training_stop"]) and state.global_step < state.max_steps
 
 
 def save_curve(fitted: Fitted, path: Path) -> None:

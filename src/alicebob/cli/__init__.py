@@ -18,6 +18,7 @@ from alicebob.cli.experiment import estimate, init, sync
 from alicebob.cli.group import Commands
 from alicebob.cli.rounds import rounds
 from alicebob.errors import AliceBobError
+from alicebob.untrusted import printable
 
 __all__ = ["main", "run_command"]
 
@@ -37,5 +38,5 @@ def run_command(command: click.Command) -> None:
     try:
         command()
     except AliceBobError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {printable(str(error), lines=True)}", err=True)
         sys.exit(error.exit_code)

@@ -37,22 +37,28 @@ def list_environments() -> None:
 @env.command()
 @_seeded
 def check(spec: str, settings: dict[str, Any], seed: int) -> None:
-    """Check that SPEC steps and that the same seed and actions give the same episode."""
-    from alicebob.envs.check import transcript
+    """Check that SPEC gives the same episode again, and say what the rounds will have of it."""
+    from alicebob.envs import World
+    from alicebob.envs.check import check as examine
+    from alicebob.pipeline.outlook import outlook
 
-    first = transcript(spec, settings, seed)
-    if first != transcript(spec, settings, seed):
-        raise AliceBobError(f"{spec} gives another episode for the same seed {seed} and actions.")
-    click.echo(f"{spec}: {len(first) - 1} turns, twice the same for seed {seed}.")
+    world = World(spec, settings)
+    turns, _ = examine(world, seed)
+    click.echo(f"{spec}: {turns} turns, twice the same for seed {seed}.")
+    parts = outlook(world, seed)
+    for part in parts:
+        click.echo(f"{part.name:9} {part.text}")
+    if failing := [part.name for part in parts if part.fails]:
+        raise AliceBobError(f"{spec} does not do for the rounds: see {', '.join(failing)}.")
 
 
 @env.command()
 @_seeded
 def play(spec: str, settings: dict[str, Any], seed: int) -> None:
     """Play SPEC in the terminal: type an action, or nothing to leave."""
-    from alicebob.envs import make
+    from alicebob.envs import World
 
-    world = make(spec, **settings)
+    world = World(spec, settings)()
     text, info = world.reset(seed=seed)
     told: list[str] = []
     total, over = 0.0, False
@@ -75,11 +81,12 @@ def play(spec: str, settings: dict[str, Any], seed: int) -> None:
 @with_settings
 def suite(spec: str, settings: dict[str, Any]) -> None:
     """List the trials of SPEC: what Bob is tried on, and what each trial grants."""
-    from alicebob.envs import make
+    from alicebob.envs import World
+    from alicebob.envs.hooks import suite_of
 
-    world: Any = make(spec, **settings)
-    if not hasattr(world, "suite"):
+    trials = suite_of(World(spec, settings)())
+    if not trials:
         raise AliceBobError(f"{spec} has no suite of trials.")
-    for trial in world.suite():
+    for trial in trials:
         granted = json.dumps(dict(trial.options))
         click.echo(f"{trial.name}\t{trial.instruction}\t{trial.max_turns} turns\t{granted}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from alicebob.errors import UsageError
+from alicebob.untrusted import printable
 
 if TYPE_CHECKING:
     from alicebob.trace import Episode
@@ -25,12 +26,14 @@ def episode() -> None:
 def show_episode(episode_id: str) -> None:
     """Print an episode, turn by turn: what was seen, thought and done."""
     found = _episode(episode_id)
-    click.echo(f"{found.id}, {found.environment}, seed {found.seed}: {found.instruction}")
+    lines = [f"{found.id}, {found.environment}, seed {found.seed}: {found.instruction}"]
     for number, turn in enumerate(found.turns):
         thought = f" ({turn.thought})" if turn.thought else ""
         events = f" -> {', '.join(turn.events)}" if turn.events else ""
-        click.echo(f"\n[{number}] {turn.observation}\n> {turn.action}{thought}{events}")
-    click.echo(f"\n{found.outcome.value} after {len(found.turns)} turns")
+        lines.append(f"\n[{number}] {turn.observation}\n> {turn.action}{thought}{events}")
+    lines.append(f"\n{found.outcome.value} after {len(found.turns)} turns")
+    for line in lines:  # what a page or a model wrote drives no terminal
+        click.echo(printable(line, lines=True))
 
 
 @episode.command("gif")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from alicebob.cli.numbers import COUNT, PRICES, Finite
 from alicebob.cli.pairs import with_settings
 from alicebob.errors import UsageError
 
@@ -27,18 +29,34 @@ SERVED = (
     ),
     click.option("--model", required=True, help="The model's name there."),
     click.option("--key-env", default="", help="The environment variable that holds the key."),
-    click.option("--concurrency", default=16, show_default=True, help="Episodes at once."),
-    click.option("--max-requests", type=int, help="Stop, with all saved, after so many."),
-    click.option("--max-tokens", type=int, help="Stop after so many, read and written."),
-    click.option("--max-cost", type=float, help="Stop at this cost; needs --prices."),
-    click.option("--prices", nargs=2, type=float, help="Of a million tokens read, and written."),
+    click.option(
+        "--concurrency", type=COUNT, default=16, show_default=True, help="Episodes at once."
+    ),
+    click.option("--max-requests", type=COUNT, help="Stop, with all saved, after so many."),
+    click.option("--max-tokens", type=COUNT, help="Stop after so many, read and written."),
+    click.option("--max-cost", type=Finite(min=0), help="Stop at this cost; needs --prices."),
+    PRICES,
 )
 SAMPLING = (
-    click.option("--context", default=8192, show_default=True, help="Tokens of prompt and reply."),
-    click.option("--turns", default=0, show_default=True, help="Turns it sees; 0: as many as fit."),
-    click.option("--max-new-tokens", default=256, show_default=True),
-    click.option("--temperature", default=0.7, show_default=True),
-    click.option("--top-p", default=1.0, show_default=True),
+    click.option(
+        "--context",
+        type=COUNT,
+        default=8192,
+        show_default=True,
+        help="Tokens of prompt and reply.",
+    ),
+    click.option(
+        "--turns",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Turns it sees; 0: as many as fit.",
+    ),
+    click.option("--max-new-tokens", type=COUNT, default=256, show_default=True),
+    click.option("--temperature", type=Finite(min=0), default=0.7, show_default=True),
+    click.option(
+        "--top-p", type=Finite(min=0, max=1, min_open=True), default=1.0, show_default=True
+    ),
 )
 
 
@@ -67,8 +85,6 @@ def _with_endpoint(command: Command) -> Command:
 
         if max_cost is not None and prices is None:
             raise UsageError("--max-cost needs --prices, e.g. --prices 0.15 0.60.")
-        if concurrency < 1:
-            raise UsageError(f"--concurrency must be at least 1, not {concurrency}.")
         endpoint = Endpoint(
             url,
             model,
@@ -77,7 +93,8 @@ def _with_endpoint(command: Command) -> Command:
             prices=prices or (0.0, 0.0),
             limits=Limits(max_requests, max_tokens, max_cost),
         )
-        command(endpoint, **rest)
+        with contextlib.closing(endpoint):
+            command(endpoint, **rest)
 
     return _with(SERVED, given)
 
@@ -91,7 +108,9 @@ def _with_endpoint(command: Command) -> Command:
 )
 @click.option("--split", type=click.Choice(["validation", "test"]), default="test")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder; by default data/served/MODEL."
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder; by default data/served/MODEL.",
 )
 @functools.partial(_with, SAMPLING)
 @with_settings
@@ -108,13 +127,14 @@ def evaluate(
     KEY=VALUE change the environment of params.yaml, e.g. observation=smartplay.
     """
     from alicebob.experiment.params import load_params
-    from alicebob.pipeline.tried import evaluate_served
+    from alicebob.pipeline.tried import evaluate_served, requests
     from alicebob.progress import Bar
 
     params = load_params("r000")
+    _say_cost(requests(params, split, settings), endpoint.limits.requests)
     if adapter is not None:
         endpoint.load_adapter(adapter)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", endpoint.model).strip(".-") or "model"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", endpoint.model).strip(".-")[:100] or "model"
     folder = out or Path("data/served") / name
     with Bar(name) as bar:
         found = evaluate_served(
@@ -126,5 +146,34 @@ def evaluate(
             done=bar.tick,
             **sampling,
         )
+    _say_oddities(found["used_now"], sampling["max_new_tokens"])
     click.echo(f"Episodes and figures are in {folder}.", err=True)
     click.echo(json.dumps(found, indent=1))
+
+
+def _say_cost(each: list[int], limit: int | None) -> None:
+    """Say how many requests episodes may take, before any is sent."""
+    short = (
+        f" With --max-requests {limit} perhaps none ends." if limit and limit < max(each) else ""
+    )
+    click.echo(
+        f"{len(each)} episodes, a request a turn: at most {max(each):,} for one and "
+        f"{sum(each):,} for all.{short}",
+        err=True,
+    )
+
+
+def _say_oddities(used: dict[str, Any], limit: int) -> None:
+    """Say what makes figures and counts worth less than they look."""
+    if silent := used["silent"]:
+        click.echo(
+            f"Warning: {silent} of {used['requests']} replies had no text and lost their turn; a "
+            f"model that thinks before it answers needs more than --max-new-tokens {limit}.",
+            err=True,
+        )
+    if estimated := used["estimated"]:
+        click.echo(
+            f"Tokens and cost of {estimated} of {used['requests']} requests are estimates, of "
+            "three characters a token: the server did not count them, or did not answer.",
+            err=True,
+        )

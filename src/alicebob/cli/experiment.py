@@ -2,27 +2,54 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
+
+from alicebob.cli.numbers import PRICES
+from alicebob.cli.pairs import with_settings
 
 __all__ = ["estimate", "init", "sync"]
 
 
 @click.command()
 @click.option("--preset", metavar="NAME", help="The preset to apply; without it they are listed.")
-def init(preset: str | None) -> None:
-    """Write a preset into params.yaml: its sizes, models and budgets; the rounds stay."""
+@click.option("--env", "spec", metavar="SPEC", help="The environment, e.g. my_module:Door.")
+@with_settings
+def init(preset: str | None, spec: str | None, settings: dict[str, Any]) -> None:
+    """Begin a project in this folder, and write a preset and values into its params.yaml.
+
+    Without params.yaml the pipeline is laid down first. A preset has sizes, models and budgets; the
+    rounds stay. KEY=VALUE sets single parameters, e.g. evaluate.max_turns=4. With an environment of
+    your own the preset is 'own', unless you name another.
+    """
+    from alicebob.envs import factory, parse
+    from alicebob.experiment.begin import lay_down
+    from alicebob.experiment.params import PATH
     from alicebob.experiment.presets import about, apply, known
 
-    if preset is None:
-        for name in known():
-            click.echo(f"{name}\t{about(name)}")
-        return
-    changed = apply(preset)
-    click.echo(f"Applied {preset} to params.yaml: {changed} values changed.", err=True)
+    if spec is not None:
+        factory(spec)
+        name, given = parse(spec)
+        settings = {"env.spec": name, "env.settings": given, **settings}
+        preset = preset or "own"
+    if preset is not None:
+        about(preset)  # an unknown one is told before anything is written
+    new = not PATH.exists()
+    if new:
+        click.echo(f"Wrote {', '.join(lay_down())}.", err=True)
+    if preset or settings:
+        changed = apply(preset, settings)
+        click.echo(
+            f"{PATH}: {changed} values changed{f', preset {preset}' * bool(preset)}.", err=True
+        )
+    elif not new:
+        for each in known():
+            click.echo(f"{each}\t{about(each)}")
 
 
 @click.command()
-@click.option("--prices", nargs=2, type=float, help="Of a million tokens read, and written.")
+@PRICES
 def estimate(prices: tuple[float, float] | None) -> None:
     """Say what the rounds of params.yaml may take at most; nothing is run.
 

@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from alicebob.errors import AliceBobError, UsageError
+from alicebob.untrusted import printable
 
 __all__ = ["Commands", "registered"]
 
@@ -30,7 +31,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except AliceBobError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {printable(str(error), lines=True)}", err=True)
             ctx.exit(error.exit_code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:

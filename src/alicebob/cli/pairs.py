@@ -19,18 +19,27 @@ Command = Callable[..., None]
 def pairs(words: Iterable[str]) -> dict[str, Any]:
     """Read key=value words; a value that is JSON counts as such, else it is a string.
 
-    Raises click.BadParameter for a word without "=".
+    Raises click.BadParameter for a word without a key or "=", and for a key that is there twice.
     """
     found: dict[str, Any] = {}
     for word in words:
         key, given, value = word.partition("=")
-        if not given:
+        if not given or not key:
             raise click.BadParameter(f"{word!r} is not of the form key=value.")
+        if key in found:
+            raise click.BadParameter(f"{key!r} is given twice.")
         try:
-            found[key] = json.loads(value)
+            found[key] = json.loads(value, parse_constant=_none)
         except ValueError:
             found[key] = value
+        except RecursionError:
+            raise click.BadParameter(f"The value of {key!r} is nested too deep.") from None
     return found
+
+
+def _none(name: str) -> None:
+    """Refuse NaN and Infinity, which are no JSON."""
+    raise ValueError(name)
 
 
 def with_settings(command: Command) -> Command:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from alicebob.cli.pairs import pairs, with_settings
+from alicebob.untrusted import printable
 
 __all__ = ["rounds"]
 
@@ -19,11 +20,21 @@ def rounds() -> None:
 
 
 @rounds.command("list")
-def list_rounds() -> None:
-    """List the rounds with their parents and main figures."""
+@click.pass_context
+def list_rounds(ctx: click.Context) -> None:
+    """List the rounds with their parents and main figures, each with its 95 % interval.
+
+    A note marks rounds that 'dvc repro' would make anew (stale), and those that were evaluated
+    otherwise than params.yaml has it and so do not compare (another seed, env, seeds, evaluate).
+    """
     from alicebob.experiment.tables import table
 
-    click.echo(table())
+    text, troubles = table()
+    click.echo(text)
+    for trouble in troubles:
+        click.echo(f"Error: {printable(str(trouble))}", err=True)
+    if troubles:
+        ctx.exit(troubles[0].exit_code)
 
 
 @rounds.command("add")
@@ -45,7 +56,7 @@ def add_round(parent: str | None, words: tuple[str, ...]) -> None:
 @click.argument("first")
 @click.argument("second")
 def diff_rounds(first: str, second: str) -> None:
-    """Compare parameters and figures of two rounds."""
+    """Compare the parameters and figures of two rounds, with 95 % intervals."""
     from alicebob.experiment.diff import difference
 
     click.echo(difference(first, second))

@@ -3,7 +3,7 @@
 A spec is a registered name, or `package.module:Class` for a user's own, and may carry its settings:
 `my_module:Door?locked=true&doors=3`. Invariant: an environment with the same
 spec, settings, seed, options and actions gives the same bytes in any process. Does not: import an
-environment before it is asked for.
+environment before it is asked for, or leave the working directory on the path of other imports.
 """
 
 from __future__ import annotations
@@ -12,16 +12,32 @@ import functools
 import importlib
 import inspect
 import json
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from types import MappingProxyType
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import quote, unquote
 
+from alicebob.envs.border import Border, told
 from alicebob.errors import UnknownName, UsageError
 
-__all__ = ["TextEnv", "World", "available", "describe", "factory", "make", "parse"]
+__all__ = [
+    "Border",
+    "TextEnv",
+    "World",
+    "available",
+    "bordered",
+    "describe",
+    "factory",
+    "from_here",
+    "make",
+    "module_of",
+    "parse",
+]
 
 GROUP = "alicebob.environments"
 
@@ -90,27 +106,61 @@ def parse(text: str) -> tuple[str, dict[str, Any]]:
     return spec, settings
 
 
-def factory(spec: str) -> Any:
-    """Return the class or function that a spec names, its settings left aside.
+@contextmanager
+def from_here() -> Iterator[None]:
+    """Import from the working directory too, and first, while this lasts."""
+    here = os.getcwd()
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
 
-    Raises UnknownName for a name that is not registered, UsageError where it cannot be imported.
+
+def module_of(spec: str) -> str:
+    """Return the name of the module that a spec's class or function is in.
+
+    Raises UnknownName for a name that is not registered.
     """
+    return _target(spec)[0]
+
+
+def _target(spec: str) -> tuple[str, str]:
     name, _ = parse(spec)
     target = name if ":" in name else available().get(name)
     if target is None:
         raise UnknownName("environment", name, available())
     module, _, attribute = target.partition(":")
+    if not all(word.isidentifier() for word in (*module.split("."), *attribute.split("."))):
+        raise UsageError(f"Environment {name!r} must be a name or of the form module:Class.")
+    return module, attribute
+
+
+def factory(spec: str) -> Any:
+    """Return the class or function that a spec names, its settings left aside.
+
+    Its module may lie in the working directory. Raises UnknownName for a name that is not
+    registered, UsageError where it cannot be imported.
+    """
+    module, attribute = _target(spec)
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"Environment {name!r} cannot be imported: {error}.") from error
+        with from_here():
+            found: Any = importlib.import_module(module)
+        for word in attribute.split("."):
+            found = getattr(found, word)
+    except (Exception, SystemExit) as error:  # somebody else's module may raise anything
+        raise UsageError(f"Environment {spec!r} cannot be imported: {told(error)}.") from error
+    if not callable(found):
+        raise UsageError(f"Environment {spec!r} is no class and no function, so it makes nothing.")
+    return found
 
 
 def make(spec: str, **settings: Any) -> TextEnv:
     """Build the environment that `spec` names; its settings go to its constructor.
 
     Settings may stand in the spec too: `my_module:Door?locked=true`. Raises what `factory` raises,
-    UnknownName for a setting the environment does not have, UsageError for one given twice.
+    UnknownName for a setting the environment does not have, UsageError for one given twice and for
+    what has no `reset` and `step`.
     """
     name, written = parse(spec)
     for setting in settings:
@@ -123,7 +173,16 @@ def make(spec: str, **settings: Any) -> TextEnv:
         for setting in settings:
             if setting not in parameters:
                 raise UnknownName("setting", setting, parameters, f"environment {name!r}")
-    return cast(TextEnv, made(**settings))
+    with from_here():
+        env = made(**settings)
+    if not isinstance(env, TextEnv):
+        raise UsageError(f"Environment {name!r} has no reset and step.")
+    return env
+
+
+def bordered(env: TextEnv, name: str) -> Border:
+    """Return an environment, looked at wherever it is touched (see `alicebob.envs.border`)."""
+    return env if isinstance(env, Border) else Border(lambda: env, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +192,9 @@ class World:
     spec: str
     settings: Mapping[str, Any] = field(default_factory=dict)
 
-    def __call__(self) -> TextEnv:
-        """Build one."""
-        return make(self.spec, **self.settings)
+    def __call__(self) -> Border:
+        """Build one, looked at wherever it is touched; raises EnvError and what `make` raises."""
+        return Border(lambda: make(self.spec, **self.settings), self.name)
 
     @property
     def name(self) -> str:

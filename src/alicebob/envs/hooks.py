@@ -18,24 +18,30 @@ of the episode's goal; `result`, plain data about the episode, at its end; `inva
 the action was none. The room "grid" reads `view`, `facing`, `position`, `inventory`, `sleeping`
 too, and the room "shop" `page`, `product`, `options`.
 
-An attribute of such a name that is something else (no text, no names, nothing to call) is no hook.
-Does not: know any environment.
+An attribute of such a name that is something else (no text, no names, nothing to call) is no hook;
+what a hook gives that it should not is an EnvError. Does not: know any environment.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
+
+from alicebob.envs.border import written
+from alicebob.errors import EnvError
 
 __all__ = [
     "FREE",
+    "HOOKS",
     "TOLD",
     "Marks",
     "Trial",
     "actions_of",
     "events_of",
     "has_goals",
+    "hooks_of",
     "marks_of",
     "offers",
     "room_of",
@@ -99,14 +105,25 @@ def words_of(env: Any) -> tuple[str, ...]:
 
 def marks_of(env: Any) -> Marks:
     """Return how an environment's texts are cut; plainly where it does not say."""
-    found = getattr(env, "marks", None)
-    return found if isinstance(found, Marks) else Marks()
+    return _marks(env, "marks") or Marks()
 
 
 def suite_of(env: Any) -> Sequence[Trial]:
     """Return an environment's trials, none where it has no suite."""
     suite = _method(env, "suite")
-    return suite() if suite else ()
+    found = suite() if suite else ()
+    if not isinstance(found, list | tuple) or not all(map(_is_trial, found)):
+        _refuse("suite()", "Trials (alicebob.envs.hooks.Trial) with a name and at least one turn")
+    if len({trial.name for trial in found}) < len(found):
+        _refuse("suite()", "Trials that differ in their names")
+    return found
+
+
+def _is_trial(found: Any) -> bool:
+    if not isinstance(found, Trial) or not isinstance(found.options, Mapping):
+        return False
+    texts = isinstance(found.name, str) and isinstance(found.instruction, str)
+    return texts and bool(found.name) and isinstance(found.max_turns, int) and found.max_turns > 0
 
 
 def has_goals(env: Any) -> bool:
@@ -120,7 +137,17 @@ def tasks_of(env: Any, split: str, seeds: Sequence[int]) -> list[tuple[str, Mapp
     Where an environment has no goals, that is what it tells who has none.
     """
     tasks = _method(env, "tasks")
-    return list(tasks(split, seeds)) if tasks else [(told(env), {}) for _ in seeds]
+    if tasks is None:
+        return [(told(env), {}) for _ in seeds]
+    found = list(tasks(split, seeds))
+    if len(found) != len(seeds) or not all(map(_is_goal, found)):
+        _refuse("tasks(split, seeds)", "a pair of instruction and reset options for each seed")
+    return [(written(instruction), options) for instruction, options in found]
+
+
+def _is_goal(found: Any) -> bool:
+    pair = isinstance(found, list | tuple) and len(found) == 2
+    return pair and isinstance(found[0], str) and isinstance(found[1], Mapping)
 
 
 def offers(maker: Any, name: str) -> bool:
@@ -132,6 +159,8 @@ def task_free(env: Any, persona: str) -> Mapping[str, Any]:
     """Return the reset options of an episode in which nothing is asked for."""
     free = _method(env, "task_free")
     options: Mapping[str, Any] = free(persona) if free else {}
+    if not isinstance(options, Mapping):
+        _refuse("task_free(persona)", "reset options by name")
     return options
 
 
@@ -141,7 +170,17 @@ def score_of(env: Any) -> Callable[[Mapping[str, float]], float]:
     The mean reward of an episode stands among them as "reward". Where there is no such score it is
     the sum of the shares.
     """
-    return _method(env, "score") or _sum
+    own = _method(env, "score")
+    if own is None:
+        return _sum
+
+    def score(rates: Mapping[str, float]) -> float:
+        found = own(rates)
+        if not isinstance(found, int | float) or not math.isfinite(found):
+            _refuse("score(rates)", "a finite number")
+        return float(found)
+
+    return score
 
 
 def _sum(rates: Mapping[str, float]) -> float:
@@ -158,16 +197,40 @@ def actions_of(env: Any) -> tuple[str, ...]:
 
 def _text(env: Any, name: str) -> str:
     found = getattr(env, name, None)
-    return found if isinstance(found, str) else ""
+    return written(found) if isinstance(found, str) else ""
 
 
 def _names(env: Any, name: str) -> tuple[str, ...]:
     found = getattr(env, name, None)
     if not isinstance(found, list | tuple) or not all(isinstance(word, str) for word in found):
         return ()
-    return tuple(found)
+    return tuple(map(written, found))
 
 
 def _method(env: Any, name: str) -> Callable[..., Any] | None:
     found = getattr(env, name, None)
     return found if callable(found) else None
+
+
+def _marks(env: Any, name: str) -> Marks | None:
+    found = getattr(env, name, None)
+    return found if isinstance(found, Marks) else None
+
+
+#: How each hook is read, and what it is.
+HOOKS: Mapping[str, tuple[Callable[[Any, str], Any], str]] = {
+    **dict.fromkeys(("alice", "instructions"), (_text, "a string")),
+    **dict.fromkeys(("actions", "events", "words"), (_names, "a list of strings")),
+    **dict.fromkeys(("suite", "tasks", "task_free", "score", "render"), (_method, "a method")),
+    "marks": (_marks, "Marks"),
+}
+
+
+def hooks_of(env: Any) -> dict[str, bool]:
+    """Return the names of an environment's attributes that are hooks, or only have such a name."""
+    named = [name for name in HOOKS if getattr(env, name, None) is not None]
+    return {name: bool(HOOKS[name][0](env, name)) for name in named}
+
+
+def _refuse(hook: str, wanted: str) -> NoReturn:
+    raise EnvError(f"What the environment's {hook} returns must be {wanted}.")

@@ -13,7 +13,7 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from alicebob.errors import AliceBobError, UnknownName, UsageError
+from alicebob.errors import UnknownName, UsageError
 from alicebob.experiment.params import read_yaml
 from alicebob.experiment.plan import check
 from alicebob.experiment.tree import ROOT_ROUND, tree
@@ -41,7 +41,7 @@ def edit(change: Callable[[Any], None], round_id: str = ROOT_ROUND) -> None:
     write_text(path, text.getvalue())
     try:
         check([ROOT_ROUND, *tree(read_yaml())] if round_id == ROOT_ROUND else [round_id])
-    except AliceBobError:
+    except BaseException:  # whatever it was, the file is as it was
         write_text(path, before)
         raise
 
@@ -78,6 +78,10 @@ def _item(parent: str, changes: Mapping[str, Any]) -> CommentedMap:
     item = CommentedMap({"prev": parent})
     for name, value in changes.items():
         block, _, key = name.partition(".")
+        if key and block in changes:
+            raise UsageError(f"{block} is given as a whole and {name} within it; give one of them.")
+        if name == "prev":
+            raise UsageError("A round's parent is given as --from, not as prev=.")
         if key:
             item.setdefault(block, CommentedMap())[key] = value
         else:

@@ -25,6 +25,7 @@ from alicebob.settings import Params
 __all__ = ["PATH", "Experiment", "load_params", "read_yaml", "schema"]
 
 PATH = Path("params.yaml")
+DEEPEST = 30  # values within values
 #: What a round may change: not the worlds, the environment or the base, which a lineage shares.
 OVERRIDES = ("method", "bob", "alice", "explore", "skills", "train", "evaluate", "feedback")
 
@@ -35,12 +36,26 @@ def read_yaml(path: Path = PATH) -> dict[str, Any]:
         data = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"There is no {path} here; run this from the repository's root.") from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{path} is not valid YAML ({reason}).") from error
     if not isinstance(data, dict):
         raise UsageError(f"{path} must hold a mapping of parameters.")
+    _plain(data, path)
     return data
+
+
+def _plain(data: Any, path: Path, depth: int = 0) -> None:
+    """Raise UsageError for what is no plain data: names that are no text, or no end of nesting."""
+    if depth > DEEPEST:
+        raise UsageError(f"{path} nests its values more than {DEEPEST} deep, or one within itself.")
+    if isinstance(data, Mapping):
+        for name in data:
+            if not isinstance(name, str) and depth != 1:  # of a round, `tree` says so itself
+                raise UsageError(f"{path}: the name {name!r:.60} must be text; put it in quotes.")
+    values = data.values() if isinstance(data, Mapping) else data if isinstance(data, list) else ()
+    for value in values:
+        _plain(value, path, depth + 1)
 
 
 @functools.cache

@@ -17,6 +17,7 @@ PLACES = {
     "evaluations": "data/evaluations/{round}",
     "feedback": "data/feedback/{round}",
     "metrics": "metrics/{round}.json",
+    "headline": "headlines/{round}.json",
 }
 
 

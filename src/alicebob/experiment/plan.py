@@ -29,7 +29,7 @@ from alicebob.methods import Method, known, method
 from alicebob.methods.shared import as_he_is
 from alicebob.settings import TINY, Params
 
-__all__ = ["PLAN", "check", "declared", "planned", "settings_of", "way", "write"]
+__all__ = ["PLAN", "check", "contents", "declared", "planned", "way", "write"]
 
 PLAN = Path("data/plan")
 BEFORE = ("base", "start", "evaluate")  # the stages of r000
@@ -38,20 +38,29 @@ NO_METHOD = Method("none", "the untrained Bob", act=as_he_is)  # r000 is before 
 
 
 def write(folder: Path = PLAN) -> None:
-    """Write the plan of all rounds of `params.yaml`; raises what `check` raises, and then nothing.
+    """Write the plan of all rounds of `params.yaml`; where `check` raises, nothing is written."""
+    found = contents()
+    remove(folder)
+    for name, data in found.items():
+        write_json(folder / name, data)
+
+
+def contents() -> dict[str, dict[str, Any]]:
+    """Return the plan of all rounds of `params.yaml`, by file; raises what `check` raises.
 
     A round's own file, `round.json`, has its method and parent.
     """
     experiment = Experiment()
     check((), experiment)
-    remove(folder)
+    found: dict[str, dict[str, Any]] = {}
     for round_id in (ROOT_ROUND, *experiment.rounds):
         params = experiment.params(round_id)
         prev = experiment.rounds[round_id]["prev"] if round_id != ROOT_ROUND else None
         chosen = method(params.method) if prev else NO_METHOD
-        write_json(folder / round_id / "round.json", {"method": chosen.name, "prev": prev})
+        found[f"{round_id}/round.json"] = {"method": chosen.name, "prev": prev}
         for stage in AFTER if prev else BEFORE:
-            write_json(folder / round_id / f"{stage}.json", _plan(stage, chosen, params))
+            found[f"{round_id}/{stage}.json"] = _plan(stage, chosen, params)
+    return found
 
 
 def _plan(stage: str, chosen: Method, params: Params) -> dict[str, Any]:
@@ -197,11 +206,3 @@ def declared(values: Mapping[str, Any], shape: type[Params]) -> Params:
         whole = isinstance(field, type) and issubclass(field, BaseModel)
         parts[block] = field.model_construct(set(value), **value) if whole else value
     return shape.model_construct(set(parts), **parts)
-
-
-def settings_of(round_id: str, folder: Path = PLAN) -> dict[str, Any]:
-    """Return the parameters that the stages of a round read, as planned, under dotted names."""
-    found: dict[str, Any] = {"method": planned("round", round_id, folder)["method"]}
-    for stage in BEFORE if round_id == ROOT_ROUND else AFTER:
-        found |= _leaves(planned(stage, round_id, folder)["params"])
-    return dict(sorted(found.items()))

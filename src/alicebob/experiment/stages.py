@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["STAGES", "Stage"]
+from alicebob.experiment.tree import ROOT_ROUND
+
+__all__ = ["STAGES", "Stage", "address"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ STAGES = {
         reads=("bob.model",),
     ),
     "evaluate": Stage(
-        ("evaluations", "metrics"),
+        ("evaluations", "metrics", "headline"),
         own=("base", "bob", "skills", "episodes"),
         part="act",
         reads=("seed", "env", "seeds.validation", "seeds.test", "evaluate"),
@@ -68,3 +70,10 @@ STAGES = {
         reads=("env",),
     ),
 }
+
+_AT_ROOT = {"evaluate": "baseline"}  # r000 stands before the tree, and its stages by themselves
+
+
+def address(stage: str, round_id: str) -> str:
+    """Return what DVC calls a stage of a round, e.g. train@r002."""
+    return _AT_ROOT.get(stage, stage) if round_id == ROOT_ROUND else f"{stage}@{round_id}"

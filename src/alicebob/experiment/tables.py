@@ -1,22 +1,23 @@
 """Tables: what the metrics of all rounds say, side by side.
 
 Made anew from `metrics/` each time, and no output of DVC, so that a new round re-runs no old one.
-Does not: work out a figure.
+Invariant: one damaged file hides no other round. Does not: work out a figure.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from alicebob.errors import AliceBobError, DamagedData
+from alicebob.experiment.lock import Lock
 from alicebob.experiment.params import read_yaml
-from alicebob.experiment.places import place
+from alicebob.experiment.results import MADE_WITH, figures, made_with, shown
 from alicebob.experiment.tree import ROOT_ROUND, tree
 from alicebob.files import write_text
 
-__all__ = ["figures", "flat_metrics", "flatten", "table", "write_plots"]
+__all__ = ["aligned", "interval", "others", "table", "write_plots"]
 
 PLOTTED = {
     "skills_success": "test.skills.success",
@@ -38,71 +39,84 @@ COLUMNS = {
 }
 
 
-def figures(round_id: str) -> dict[str, float] | None:
-    """Return the figures of a round under dotted names; None where it is not evaluated yet."""
-    file = place("metrics", round_id)
-    if not file.exists():
-        return None
-    return flat_metrics(json.loads(file.read_text(encoding="utf-8")))
-
-
-def flat_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Return the numbers of a metrics file under dotted names.
-
-    A mean comes with its bounds as `.low` and `.high`, those of single skills and events without.
-    """
-    flat: dict[str, float] = {}
-    for name, value in metrics.items():
-        if isinstance(value, Mapping) and "mean" in value:
-            if value["mean"] is not None:
-                flat[f"{prefix}{name}"] = value["mean"]
-                if not prefix.endswith(("by_skill.", "by_event.")):
-                    flat |= {f"{prefix}{name}.{bound}": value[bound] for bound in ("low", "high")}
-        elif isinstance(value, Mapping):
-            flat |= flat_metrics(value, f"{prefix}{name}.")
-        elif isinstance(value, int | float):
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
-def flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested mappings under dotted names."""
-    flat: dict[str, Any] = {}
-    for name, value in data.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
-
-
 def write_plots(path: Path = Path("plots/rounds.csv")) -> None:
-    """Write the table that `dvc plots show` draws: a row per evaluated round, in their order."""
+    """Write the table that `dvc plots show` draws: a row per evaluated round, in their order.
+
+    A round whose metrics are damaged is left out; `alicebob round list` says what is wrong.
+    """
     lines = [",".join(["round", *PLOTTED])]
     for round_id in (ROOT_ROUND, *tree(read_yaml())):
-        flat = figures(round_id)
-        if flat is not None:
-            lines.append(",".join([round_id, *(str(flat.get(n, "")) for n in PLOTTED.values())]))
+        try:
+            found = shown(round_id)
+        except DamagedData:
+            continue
+        if found:
+            values = [found[n]["mean"] if n in found else "" for n in PLOTTED.values()]
+            lines.append(",".join([round_id, *map(str, values)]))
     write_text(path, "\n".join(lines) + "\n")
 
 
-def table() -> str:
-    """Return the rounds as a table: parent, Bob's figures on test worlds, Alice's own progress.
+def table() -> tuple[str, list[AliceBobError]]:
+    """Return the rounds as a table, and what could not be read.
 
-    Figures that no round has, as an environment has no such thing, are left out.
+    Columns are the parent, Bob's figures on test worlds and Alice's own progress, of those that
+    some round has. A last one says which rounds are stale (`dvc repro` would make them anew) and
+    which were evaluated otherwise than `params.yaml` has it, so that they compare with no other.
     """
     rounds = tree(read_yaml())
-    found = {round_id: figures(round_id) or {} for round_id in (ROOT_ROUND, *rounds)}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    troubles: list[AliceBobError] = []
+    notes: dict[str, list[str]] = {}
+    for round_id in (ROOT_ROUND, *rounds):
+        try:
+            found[round_id] = shown(round_id)
+        except DamagedData as error:
+            found[round_id], notes[round_id] = {}, ["damaged"]
+            troubles.append(error)
+    try:
+        lock = Lock()
+        for round_id, means in found.items():
+            if means:
+                notes[round_id] = _notes(round_id, lock)
+    except AliceBobError as error:  # params.yaml or dvc.lock: the figures are shown all the same
+        troubles.append(error)
+    return _drawn(rounds, found, notes), troubles
+
+
+def _notes(round_id: str, lock: Lock) -> list[str]:
+    """Return in a word or two why a round's figures are not what they seem."""
+    now = {MADE_WITH: made_with(lock.now[f"{ROOT_ROUND}/evaluate.json"]["params"])}
+    stale = ["stale"] if lock.stale(round_id) else []
+    return stale + [f"another {name}" for name in others(figures(round_id) or {}, now)]
+
+
+def others(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[str]:
+    """Return in which of seed, env, seeds and evaluate two rounds' figures were made otherwise."""
+    first, second = one.get(MADE_WITH, {}), two.get(MADE_WITH, {})
+    return [name for name in first if name in second and first[name] != second[name]]
+
+
+def _drawn(
+    rounds: Mapping[str, Mapping[str, Any]],
+    found: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    notes: Mapping[str, list[str]],
+) -> str:
     some = any(found.values())
     shown = {
         head: PLOTTED[name]
         for head, name in COLUMNS.items()
         if not some or any(PLOTTED[name] in flat for flat in found.values())
     }
-    rows = [["round", "parent", *shown]]
+    rows = [["round", "parent", *shown, "note" if any(notes.values()) else ""]]
     for round_id, flat in found.items():
         parent = str(rounds[round_id]["prev"]) if round_id in rounds else "-"
-        rows.append([round_id, parent, *(_interval(flat, name) for name in shown.values())])
+        cells = [interval(flat[name]) if name in flat else "-" for name in shown.values()]
+        rows.append([round_id, parent, *cells, ", ".join(notes.get(round_id, []))])
+    return aligned(rows)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of equal length as text whose columns stand below each other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -110,8 +124,10 @@ def table() -> str:
     )
 
 
-def _interval(flat: Mapping[str, float], name: str) -> str:
-    if name not in flat:
-        return "-"
-    half = (flat[f"{name}.high"] - flat[f"{name}.low"]) / 2
-    return f"{flat[name]:.3f} ±{half:.3f}"
+def interval(found: Mapping[str, Any], signed: bool = False) -> str:
+    """Return a figure with its 95 % interval, where it has one: `0.412 [0.36, 0.47]`."""
+    sign, mean = "+" if signed else "", found["mean"]
+    middle = f"{mean:{sign}}" if isinstance(mean, int) else f"{mean:{sign}.4g}"
+    if found["low"] is None or found["high"] is None:
+        return middle
+    return f"{middle} [{found['low']:{sign}.3g}, {found['high']:{sign}.3g}]"

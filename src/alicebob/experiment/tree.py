@@ -13,7 +13,7 @@ from typing import Any
 
 from alicebob.errors import UsageError
 
-__all__ = ["ROOT_ROUND", "ancestors", "tree"]
+__all__ = ["ROOT_ROUND", "ancestors", "branches", "tree"]
 
 ROOT_ROUND = "r000"  # the untrained Bob
 
@@ -57,3 +57,19 @@ def ancestors(round_id: str, rounds: Mapping[str, Mapping[str, Any]]) -> list[st
     while line[-1] != ROOT_ROUND:
         line.append(rounds[line[-1]]["prev"])
     return line[::-1]
+
+
+def branches(rounds: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return the branches of a tree, each from r000 to its last round, by the round it begins with.
+
+    The trunk begins with r000. A round's first child in the file goes on with its parent's branch,
+    each other child begins one; so no round that is added changes what is there.
+    """
+    found = {ROOT_ROUND: [ROOT_ROUND]}
+    for name, item in rounds.items():
+        own = next((line for line in found.values() if line[-1] == item["prev"]), None)
+        if own is None:
+            found[name] = ancestors(name, rounds)
+        else:
+            own.append(name)
+    return found

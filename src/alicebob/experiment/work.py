@@ -4,8 +4,8 @@ DVC deletes a stage's outputs before it runs, so work happens in `.work/<stage>/
 KEY that is the hash of the stage's parameters and inputs; another key empties the folder. What is
 finished there is published file by file through a temporary name. Invariants: one process at a time
 writes a folder (flock); a stage ends when the DVC that started it has ended; a finished folder
-publishes again what DVC deleted, without work, unless the code has changed since. Does not: know
-what a stage does.
+publishes again what DVC deleted, without work, unless the code has changed since, or one of its
+files, for each of which its mark DONE vouches. Does not: know what a stage does.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from alicebob.errors import AliceBobError, Busy
-from alicebob.files import remove, sync, write_text
+from alicebob.files import damage, remove, vouch, write_text
+from alicebob.processes import end_workers
 
 __all__ = ["WORK", "Folder", "code_hash", "die_with_dvc", "publish"]
 
@@ -35,17 +37,22 @@ _POLL = 0.5  # seconds
 def die_with_dvc() -> None:
     """End this process when the DVC that started it ends, however many launchers lie between.
 
-    Also makes SIGTERM and SIGINT end it at once: all that is finished is on the disk already, and
-    worker processes end with this one.
+    Also makes SIGTERM and SIGINT end it and its workers at once: all that is finished is on the
+    disk already.
     """
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     if "DVC_STAGE" not in os.environ:
         return
     chain = _launchers()
     if not chain or not _may_be_dvc(chain[-1]):
         os._exit(143)  # DVC ended while this process was starting
     threading.Thread(target=_watch, args=(chain,), daemon=True).start()
+
+
+def _end(number: int, _: object) -> None:
+    end_workers()
+    os._exit(128 + number)
 
 
 def _launchers() -> list[Any]:
@@ -145,46 +152,62 @@ class Folder:
         """Make the folder ready for work under a key; return whether its work is done already.
 
         Work that was finished by other code (see `code_hash`) is done anew: that is what somebody
-        who runs a stage again after a change wants. Unfinished work goes on, so that a mended
-        fault late in a stage does not cost what came before it.
+        who runs a stage again after a change wants. So is work that is not what it was when it was
+        finished. Unfinished work goes on, so that a mended fault late in a stage does not cost what
+        came before it.
         """
         marker, done = self.path / "KEY", self.path / "DONE"
-        finished = _read(done)
-        if _read(marker) != _text(key) or finished not in (None, code):
+        void = self._void(code)
+        if _read(marker) != _text(key):
+            void = f"{marker} is of other parameters or inputs, or damaged"
+        elif done.exists() and not void:
+            return True
+        if void:
+            if self.path.exists():
+                print(f"{void}; this is done anew.", file=sys.stderr)
             # The markers first: a kill in between must not leave torn work under a key.
             done.unlink(missing_ok=True)
             marker.unlink(missing_ok=True)
             remove(self.path)
             self.scratch.mkdir(parents=True)
             write_text(marker, _text(key))
-        elif finished is not None:
-            return True
         remove(self.out)
         self.out.mkdir()
         self.scratch.mkdir(exist_ok=True)
         return False
 
+    def _void(self, code: str) -> str:
+        """Return why work that is marked as done does not count; "" where it does or is not."""
+        done = self.path / "DONE"
+        if not done.exists():
+            return ""
+        if wrong := damage(done, self.out):
+            return f"{self.out} is not as it was finished ({wrong})"
+        finished = json.loads(done.read_bytes()).get("code")
+        return "" if finished == code else f"{self.path} was finished by other code"
+
     def close(self, code: str = "") -> None:
         """Mark the work as done and drop what was only needed to go on with it."""
-        for path in sorted(self.out.rglob("*")):
-            if path.is_file():
-                sync(path)
-        write_text(self.path / "DONE", code)
+        vouch(self.path / "DONE", self.out, code=code)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
-    def joined(self, key: Mapping[str, Any], wait: float = 60.0) -> bool:
+    def joined(self, key: Mapping[str, Any], code: str = "", wait: float = 60.0) -> bool:
         """Wait until the main process has opened the folder under this key; tell if there is work.
 
         Raises AliceBobError where it did not within `wait` seconds.
         """
         give_up = time.monotonic() + wait
-        while _read(self.path / "KEY") != _text(key):
+        while True:
+            if _read(self.path / "KEY") == _text(key):
+                if not (self.path / "DONE").exists():
+                    return True
+                if not self._void(code):
+                    return False
             if time.monotonic() >= give_up:
                 raise AliceBobError(
                     f"The main process did not open {self.path} in {wait:.0f} s; see its messages."
                 )
             time.sleep(_POLL)
-        return not (self.path / "DONE").exists()
 
 
 def _text(key: Mapping[str, Any]) -> str:

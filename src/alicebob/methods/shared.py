@@ -76,8 +76,8 @@ def sft(round_: Round) -> Trained:
         "steps": fitted.steps,
         "tokens": fitted.tokens,
         "best validation loss": fitted.best,
+        "rows at hand": rows,
     }
-    facts |= {f"rows of {kind}": n for kind, n in rows.items()}
     about = f"A LoRA adapter trained on the skills of every round up to {round_.id}."
     return Trained(model, about, facts, fitted)
 

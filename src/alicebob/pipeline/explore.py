@@ -8,6 +8,7 @@ from alicebob import dataset, figures
 from alicebob.alice.voice import MEMORY
 from alicebob.files import write_json, write_text
 from alicebob.methods.parts import Exploration
+from alicebob.pipeline.cards import lineage, made_by, summary
 from alicebob.pipeline.run import Context
 from alicebob.rollout import totals
 
@@ -23,9 +24,17 @@ def explore(context: Context) -> None:
     for number, text in enumerate(found.prompts):
         write_text(folder / f"prompt-{number:02d}.md", text)
     made = [e.summary["progress"] for e in episodes if found.alices and "progress" in e.summary]
-    progress, budget = figures.mean(made), totals(episodes)
-    report = {"episodes": len(episodes), "progress": progress, "budget": budget}
+    progress, budget = figures.mean(made, (0.0, 1.0)), totals(episodes)
+    part = made_by(context)
+    before = [item["round"] for item in lineage(context.inherited("skills"))]
+    report = {"episodes": len(episodes), "progress": progress, "budget": budget, "made by": part}
     write_json(folder / "report.json", report | {"wishes": dict(found.wishes)})
-    facts: dict[str, Any] = {"environment": context.world.name, "episodes": len(episodes)}
-    facts |= {"progress": progress["mean"]} if made else {}
-    dataset.write_card(folder, f"Episodes of {context.id}", facts | budget, found.about)
+    facts: dict[str, Any] = {
+        "lineage": " → ".join([*before, context.id]),
+        "explored by": part,
+        "environment": context.world.name,
+        "episodes": len(episodes),
+    }
+    facts |= {"Alice's progress": summary(progress)} if made else {}
+    where, title = context.read("episodes"), f"Episodes of {context.id}"
+    dataset.write_card(folder, where, title, found.about, facts | budget)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import resource
 import sys
 import time
@@ -17,22 +18,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from alicebob import environment
 from alicebob.alice import Alice
 from alicebob.envs import World
 from alicebob.errors import AliceBobError
 from alicebob.experiment.params import schema
 from alicebob.experiment.places import PLACES, place
 from alicebob.experiment.plan import declared, planned, way
-from alicebob.experiment.stages import STAGES
+from alicebob.experiment.stages import STAGES, address
 from alicebob.experiment.tables import write_plots
 from alicebob.experiment.work import WORK, Folder, code_hash, die_with_dvc, publish
 from alicebob.files import content_hash, write_json
 from alicebob.methods import Method
 from alicebob.progress import Bar
 from alicebob.settings import Params
-from alicebob.tracking import live
+from alicebob.tracking import ended, live
 
 __all__ = ["Context", "run_stage"]
+
+_REFUSED = re.compile(r"([\w ]+) \(os error \d+\)")  # how Rust tells of the system's errors
 
 
 @dataclass
@@ -132,7 +136,7 @@ def run_stage(stage: str, round_id: str, body: Callable[[Context], None]) -> Non
     for path in inputs:
         if not path.exists():
             raise AliceBobError(
-                f"{path} is missing; run 'dvc repro {stage}@{round_id}' or 'dvc pull'."
+                f"{path} is missing; run 'dvc repro {address(stage, round_id)}' or 'dvc pull'."
             )
     shape = schema((method.name,) if method.settings else ())
     params = declared(plan["params"], shape)
@@ -142,14 +146,14 @@ def run_stage(stage: str, round_id: str, body: Callable[[Context], None]) -> Non
         key = {"stage": stage, "plan": plan, "inputs": content_hash(*inputs)}
         if main:
             _lead(context, key, body)
-        elif folder.joined(key):
+        elif folder.joined(key, code_hash()):
             body(context)
 
 
 def _lead(context: Context, key: Mapping[str, Any], body: Callable[[Context], None]) -> None:
     """Do what one process of a stage does: hold its folder, work, publish."""
     folder, outs = context.folder, STAGES[context.stage].outs
-    with folder.held(float(os.environ.get("ALICEBOB_LOCK_WAIT", "30"))):
+    with folder.held(environment.number("ALICEBOB_LOCK_WAIT", 30.0)):
         code = code_hash()
         if folder.open(key, code):
             print(f"Finished before; published again from {folder.path}.", file=sys.stderr)
@@ -159,6 +163,7 @@ def _lead(context: Context, key: Mapping[str, Any], body: Callable[[Context], No
         publish([(context.write(kind), place(kind, context.id)) for kind in outs])
     if "metrics" in outs:
         write_plots()
+    ended(context.stage, context.id)
 
 
 @contextmanager
@@ -166,10 +171,19 @@ def _disk(context: Context) -> Iterator[None]:
     """Say in one sentence what the disk refused."""
     try:
         yield
-    except OSError as error:
+    except AliceBobError:
+        raise
+    except Exception as error:  # libraries in Rust have types of their own for what it refuses
+        refused = _REFUSED.search(str(error))
+        if isinstance(error, OSError):
+            reason, where = error.strerror or str(error), error.filename
+        elif refused:
+            reason, where = refused[1], None
+        else:
+            raise
         raise AliceBobError(
-            f"{context.stage} of {context.id} stopped: {error.strerror or error} "
-            f"({error.filename or context.folder.path}). What is finished is kept; mend it and "
+            f"{context.stage} of {context.id} stopped: {reason} "
+            f"({where or context.folder.path}). What is finished is kept; mend it and "
             "run 'dvc repro' again."
         ) from error
 

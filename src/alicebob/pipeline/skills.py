@@ -8,6 +8,7 @@ from alicebob import dataset
 from alicebob.alice.validity import check
 from alicebob.alice.voice import Said
 from alicebob.files import write_json
+from alicebob.pipeline.cards import lineage, lineage_table, made_by, report, summary
 from alicebob.pipeline.run import Context
 from alicebob.rollout import workers
 
@@ -20,18 +21,34 @@ def skills(context: Context) -> None:
     found, episodes = said.skills, dataset.read_episodes(context.read("episodes"))
     with context.bar("replay", len({s.episode for s in found})) as bar:
         kept, dropped = check(found, episodes, context.world, workers=workers(), done=bar.tick)
-    folder = context.lay("skills")
-    for shard in sorted(context.inherited("skills").glob("*.parquet")):
+    folder, parent = context.lay("skills"), context.inherited("skills")
+    before = len(dataset.read_skills(parent))
+    for shard in sorted(parent.glob("*.parquet")):
         (folder / shard.name).write_bytes(shard.read_bytes())
     dataset.write_skills(folder / f"{context.id}.parquet", kept)
-    report: dict[str, Any] = {
+    own = {
+        "round": context.id,
+        "explore": report(context.read("episodes")).get("made by", ""),
+        "skills": made_by(context),
+        "kept": len(kept),
+    }
+    line = [*lineage(parent), own]
+    found_by_kind = dataset.counts(kept)
+    told: dict[str, Any] = {
         "cut": len(found) + sum(said.lost.values()),
         "kept": len(kept),
         "dropped": dropped | dict(said.lost),
-        "skills": dataset.counts(kept),
-        "total": sum(1 for _ in dataset.read_skills(folder)),
+        "skills": found_by_kind,
+        "total": before + len(kept),
+        "lineage": line,
     } | dict(said.report)
-    write_json(folder / "report.json", report)
-    facts = {"rounds": len(list(folder.glob("*.parquet"))), "skills": report["total"]}
-    facts |= {f"{name} ({context.id})": count for name, count in report["skills"].items()}
-    dataset.write_card(folder, f"Skills up to {context.id}", facts, said.about)
+    write_json(folder / "report.json", told)
+    facts = {
+        "environment": context.world.name,
+        "rounds": len(line),
+        "skills": told["total"],
+        f"skills of {context.id}": summary(found_by_kind),
+        f"lost in {context.id}": told["cut"] - told["kept"],
+    }
+    where, title = context.read("skills"), f"Skills up to {context.id}"
+    dataset.write_card(folder, where, title, said.about, facts, more=lineage_table(line))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from alicebob.bob.sft import save_adapter
+from alicebob.files import write_json
 from alicebob.methods.parts import Trained
-from alicebob.pipeline.cards import model_card, use_cores
+from alicebob.pipeline.cards import lineage, made_by, model_card, use_cores
 from alicebob.pipeline.run import Context
 
 __all__ = ["train"]
@@ -15,6 +18,14 @@ def train(context: Context) -> None:
     use_cores()
     got: Trained = context.part()
     if context.main:
-        card = model_card(context, got.about, got.facts)
-        name = context.params.bob.model
-        save_adapter(got.model, name, context.write("bob"), card, got.fitted)
+        skills, out = context.read("skills"), context.write("bob")
+        line = lineage(skills)
+        facts = {
+            "trained by": made_by(context),
+            "trained on": f"`{skills.as_posix()}`",
+            **got.facts,
+        }
+        card = model_card(context, got.model, got.about, facts, line)
+        save_adapter(got.model, context.params.bob.model, out, card, got.fitted)
+        counts = {name: dict(n) for name, n in got.facts.items() if isinstance(n, Mapping)}
+        write_json(out / "report.json", counts)

@@ -21,13 +21,14 @@ from alicebob.envs import World
 from alicebob.envs.hooks import actions_of, score_of
 from alicebob.experiment.places import place
 from alicebob.files import write_json
+from alicebob.policies import Task
 from alicebob.policies.endpoint import Endpoint
 from alicebob.policies.server import Server
 from alicebob.rollout import Actor, play_all, totals
 from alicebob.settings import Params
 from alicebob.trace import Episode
 
-__all__ = ["evaluate_round", "evaluate_served"]
+__all__ = ["evaluate_round", "evaluate_served", "requests"]
 
 Done = Callable[[Episode], object]
 
@@ -70,6 +71,11 @@ def evaluate_served(
     return _written(out, found)
 
 
+def requests(params: Params, split: str, settings: Mapping[str, Any]) -> list[int]:
+    """Return for each episode of the split how many requests it may take: one a turn."""
+    return [task.max_turns for task in _tasks(params, split, _world(params, settings)(), "served")]
+
+
 def evaluate_round(
     round_id: str,
     params: Params,
@@ -99,6 +105,11 @@ def _world(params: Params, settings: Mapping[str, Any]) -> World:
     return World(params.env.spec, {**params.env.settings, **settings})
 
 
+def _tasks(params: Params, split: str, env: Any, prefix: str) -> list[Task]:
+    space = params.seeds.of(split)
+    return evaluation.tasks(split, env, params.evaluate, params.seed, space, prefix)
+
+
 def _evaluate(
     actor: Actor,
     played: Mapping[str, Any],
@@ -111,13 +122,15 @@ def _evaluate(
     """Play the split; `played` says who plays, and how."""
     env = world()
     prefix = str(played.get("round", "served"))
-    space = params.seeds.of(split)
-    tasks = evaluation.tasks(split, env, params.evaluate, params.seed, space, prefix)
+    tasks = _tasks(params, split, env, prefix)
     played = {**played, "environment": world.name, "seed": params.seed}
     named = json.dumps([played, [task.id for task in tasks]], sort_keys=True)
     journals = out / "journals" / hashlib.sha256(named.encode()).hexdigest()[:12]
     episodes = play_all(tasks, world, actor, journals, done=done)
     dataset.write_episodes(out / "episodes.parquet", episodes)
+    facts, about = {**played, "episodes": len(episodes)}, "Outside the rounds' own evaluation."
+    splits = {split: "episodes.parquet"}
+    dataset.write_card(out, out, f"{prefix} on {split}", about, facts, splits=splits)
     figures = evaluation.report(episodes, score_of(env))
     return {**played, "split": split, split: figures, "budget": totals(episodes)}
 

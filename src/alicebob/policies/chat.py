@@ -53,6 +53,8 @@ class ServedChat:
 
     def answers(self, questions: Sequence[Question]) -> Iterator[tuple[int, Completion]]:
         """Ask all, side by side; see `Chat`. Spent and ProviderError as the endpoint raises."""
+        if questions:
+            self.endpoint.reach()
         roles = ("user", "assistant")
 
         def ask(question: Question) -> Completion:

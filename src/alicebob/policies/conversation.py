@@ -9,9 +9,12 @@ Does not: run a model.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
 from typing import Any
+
+from jinja2 import TemplateError
 
 from alicebob.errors import UsageError
 
@@ -161,10 +164,14 @@ class Conversation:
             raise UsageError("bob.model has no chat template; choose an instruction-tuned model.")
         roles = ("user", "assistant", "user", "assistant", "user")
         messages = [{"role": r, "content": c} for r, c in zip(roles, _MARKS, strict=True)]
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False)
-        prompt = self.tokenizer.apply_chat_template(
-            messages[:1], tokenize=False, add_generation_prompt=True
-        )
+        render = functools.partial(self.tokenizer.apply_chat_template, tokenize=False)
+        try:
+            text, prompt = render(messages), render(messages[:1], add_generation_prompt=True)
+        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise UsageError(
+                f"The chat template of bob.model cannot be used ({type(error).__name__}: "
+                f"{' '.join(str(error).split())[:200]})."
+            ) from error
         found = re.fullmatch(f"(.*){'(.*)'.join(_MARKS)}.*", text, re.DOTALL)
         if (
             not found

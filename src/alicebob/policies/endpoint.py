@@ -4,17 +4,15 @@ Threads share one `Endpoint`. Trouble that may pass (no connection, 408, 429, 5x
 that is no answer) is tried again with growing, jittered pauses, or after as long as the server
 asks; trouble that will not pass (another 4xx, a redirect) ends at once. Invariants: nothing is sent
 that the budget does not allow, and nothing is ever answered in the model's place; the key is read
-from the environment and appears in no message. Does not: know of episodes.
+from the environment, and neither it nor what is secret in the address appears in a message. Does
+not: know of episodes.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import math
-import os
 import random
-import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -24,15 +22,18 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
+from alicebob import environment
 from alicebob.errors import ProviderError, UsageError
 from alicebob.files import content_hash
+from alicebob.policies.answer import Completion, message, read, tokens
 from alicebob.policies.budget import Budget, Limits, Spent, Usage
+from alicebob.policies.wire import Lost, Wire
+from alicebob.untrusted import hidden, masked, printable, secrets
 
 __all__ = ["Completion", "Endpoint", "Limits", "Message", "Spent", "Usage"]
 
 Message = Mapping[str, str]
 
-LARGEST = 8 * 2**20  # bytes of a body that is read; an answer is far smaller
 LONGEST = 20.0  # seconds of a pause between tries, unless the server asks for more
 FIRST = 0.5  # seconds of the first pause
 PASSING = (408, 409, 425, 429)  # and all from 500: worth another try
@@ -40,20 +41,17 @@ QUOTED = 200  # characters of a server's message that are shown
 
 
 class _Passing(Exception):
-    """Trouble that may be over at the next try, after as many seconds as the server asked for."""
+    """Trouble that may be over at the next try, after as many seconds as the server asked for.
 
-    def __init__(self, reason: str, after: float | None = None) -> None:
+    `taken` is what it cost all the same.
+    """
+
+    def __init__(self, reason: str, taken: Completion, after: float | None = None) -> None:
         super().__init__(reason)
-        self.after = after
+        self.taken, self.after = taken, after
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """An answer, and the tokens it took as the server counted them."""
-
-    text: str
-    prompt_tokens: int
-    reply_tokens: int
+_NOTHING = Completion("", 0, 0)
 
 
 @dataclass
@@ -80,40 +78,29 @@ class Endpoint:
     ledger: Path | None = None
 
     def __post_init__(self) -> None:
-        """Open the connection pool; raises UsageError where the address or the key is wrong."""
-        import httpx2
-
-        if not self.url.startswith(("http://", "https://")):
-            raise UsageError(f"The endpoint {self.url!r} must begin with http:// or https://.")
-        self._key = os.environ.get(self.key_env, "") if self.key_env else ""
-        if self.key_env and not self._key:
-            raise UsageError(
-                f"The endpoint {self.url} needs a key; put it into the environment variable "
-                f"{self.key_env}."
-            )
+        """Make ready to connect; raises UsageError where the address or the key is wrong."""
+        key = _key(self.key_env, masked(self.url)) if self.key_env else ""
+        self._secrets = [*([key] if key else []), *secrets(self.url)]
+        self._shown_url = masked(self.url)
         self.budget = Budget(self.limits, self.prices, self.ledger)
-        self._lock = threading.Lock()
+        self._lock, self._door = threading.Lock(), threading.Lock()
         self._jitter = random.Random()
         self._failing: float | None = None  # since when nothing has succeeded
         self._good = -math.inf  # when something last did
         self._stopped: ProviderError | None = None
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        timeout = httpx2.Timeout(self.read_timeout, connect=self.connect_timeout)
-        # A client for each thread: in a shared one, threads wait for each other at the pool's lock.
-        self._new_client = functools.partial(
-            httpx2.Client,
-            headers=headers,
-            timeout=timeout,
-            verify=ssl.create_default_context(),
-            follow_redirects=False,
+        self._reached = False
+        self._wire = Wire(
+            self.url,
+            {"Authorization": f"Bearer {key}"} if key else {},
+            connect=self.connect_timeout,
+            seconds=self.read_timeout,
+            places=self.concurrency,
         )
-        self._mine = threading.local()
-        self._clients: list[Any] = []
         self._places = threading.BoundedSemaphore(self.concurrency)
 
     def __repr__(self) -> str:
         """Name the model and the address, and nothing else."""
-        return f"Endpoint({self.model!r} at {self.url!r})"
+        return f"Endpoint({self.model!r} at {self._shown_url!r})"
 
     @property
     def usage(self) -> Usage:
@@ -122,8 +109,31 @@ class Endpoint:
 
     def close(self) -> None:
         """Close the connections."""
-        for client in self._clients:
-            client.close()
+        self._wire.close()
+
+    def reach(self) -> None:
+        """See once, before much is asked, whether anybody is there; it costs nothing.
+
+        Any answer will do: not every server lists its models. Raises ProviderError where nobody
+        can be connected to, as will then every further request.
+        """
+        with self._door:
+            if self._stopped is not None:
+                raise self._stopped
+            if self._reached:
+                return
+            try:
+                self._wire.knock("/models")
+            except Lost as trouble:
+                if trouble.nobody:
+                    self._stop(
+                        ProviderError(
+                            f"Nobody answers at {self._shown_url} ({self._shown(str(trouble))}). "
+                            "Start the server, or mend the address."
+                        )
+                    )
+                    raise self._stopped from None  # type: ignore[misc]
+            self._reached = True
 
     def load_adapter(self, folder: Path) -> str:
         """Have the server load a LoRA adapter and answer with it from now on; return its name.
@@ -133,22 +143,21 @@ class Endpoint:
         server can read it. This is how vLLM does it (POST load_lora_adapter). Raises ProviderError
         where the server will not.
         """
-        import httpx2
-
-        name = f"{folder.name}-{content_hash(folder)[:12]}"
+        self.reach()
+        name = f"{folder.resolve().name}-{content_hash(folder)[:12]}"
         try:
-            response = self._client().post(
-                f"{self.url.rstrip('/')}/load_lora_adapter",
-                json={"lora_name": name, "lora_path": str(folder.resolve())},
+            heard = self._wire.post(
+                "/load_lora_adapter",
+                json.dumps({"lora_name": name, "lora_path": str(folder.resolve())}).encode(),
             )
-        except httpx2.HTTPError as error:
+        except Lost as trouble:
             raise ProviderError(
-                f"{self.url} did not load the adapter ({type(error).__name__}); is it running?"
+                f"{self._shown_url} did not load the adapter {name} ({self._shown(str(trouble))})."
             ) from None
-        said = self._shown(_message(response.content))
-        if response.status_code != 200 and "already" not in said:
+        said = self._shown(message(heard.raw))
+        if heard.status != 200 and "already" not in said:
             raise ProviderError(
-                f"{self.url} did not load the adapter {name} (HTTP {response.status_code}"
+                f"{self._shown_url} did not load the adapter {name} (HTTP {heard.status}"
                 f"{said and ': ' + said}). The server must allow adapters at run time; vLLM does "
                 "with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."
             )
@@ -158,30 +167,34 @@ class Endpoint:
     def complete(self, messages: Sequence[Message], **sampling: Any) -> Completion:
         """Ask for the next message of a conversation and wait for it.
 
-        `sampling` goes into the request: temperature, top_p, max_tokens, stop, seed, … Raises
-        ProviderError when the tries are used up, when the request is refused or after `patience`;
-        Spent when a budget is used up.
+        `sampling` goes into the request: temperature, top_p, max_tokens, stop, seed, … An answer
+        without text is one: its limit was used up, or its words were withheld. Raises ProviderError
+        when the tries are used up, when the request is refused or after `patience`; Spent when a
+        budget is used up.
         """
         body = {"model": self.model, "messages": list(messages), **sampling}
-        sent = 0
-        found: Completion | None = None
+        asked = sum(tokens(said["content"]) for said in messages)
+        most = asked, int(sampling.get("max_tokens", 0))
+        taken: list[Completion] = []
         try:
             for attempt in range(self.retries + 1):
                 self._enter(attempt)
-                sent += 1
+                taken.append(_NOTHING)
                 begun = time.monotonic()
                 try:
-                    found = self._ask(body)
+                    taken[-1] = self._ask(json.dumps(body).encode(), most)
                 except _Passing as trouble:
+                    taken[-1] = trouble.taken
+                    self.budget.spend(trouble.taken, self._shown(str(trouble)))
                     self._failed(trouble, attempt, begun)
                     self._pause(trouble, attempt)
                     continue
+                self.budget.spend(taken[-1])
                 with self._lock:
                     self._failing, self._good = None, time.monotonic()
-                return found
+                return taken[-1]
         finally:
-            tokens = (found.prompt_tokens, found.reply_tokens) if found else None
-            self.budget.note(self.model, sent, tokens)
+            self.budget.note(self.model, taken)
         raise AssertionError  # _failed raises at the last attempt
 
     def _enter(self, attempt: int) -> None:
@@ -191,73 +204,34 @@ class Endpoint:
                 raise self._stopped
         self.budget.enter(self.model, again=attempt > 0)
 
-    def _client(self) -> Any:
-        """Return this thread's client."""
-        if not hasattr(self._mine, "client"):
-            self._mine.client = self._new_client()
-            with self._lock:
-                self._clients.append(self._mine.client)
-        return self._mine.client
-
-    def _ask(self, body: Mapping[str, Any]) -> Completion:
-        import httpx2
-
+    def _ask(self, body: bytes, most: tuple[int, int]) -> Completion:
+        """Ask once; raises _Passing or ProviderError where there is no answer."""
         try:
-            address = f"{self.url.rstrip('/')}/chat/completions"
             with self._places:
-                until = time.monotonic() + self.read_timeout
-                with self._client().stream("POST", address, json=body) as response:
-                    raw = self._body(response, until)
-        except httpx2.TimeoutException as error:
-            raise _Passing(f"no answer in time ({type(error).__name__})") from None
-        except (httpx2.TransportError, httpx2.DecodingError) as error:
-            raise _Passing(f"{type(error).__name__}: {self._shown(str(error))}") from None
-        except httpx2.InvalidURL as error:
-            raise UsageError(f"The endpoint {self.url!r} is no address ({error}).") from None
-        if response.status_code != 200:
-            self._refused(response.status_code, response.headers.get("retry-after"), raw)
-        return self._read(raw)
-
-    def _body(self, response: Any, until: float) -> bytes:
-        """Return the body, bounded in size and in time: a slow drip counts as a stall."""
-        parts, size = [], 0
-        for part in response.iter_bytes():
-            size += len(part)
-            if size > LARGEST:
-                raise _Passing(f"a body of more than {LARGEST // 2**20} MiB")
-            if time.monotonic() > until:
-                raise _Passing("no whole answer in time")
-            parts.append(part)
-        return b"".join(parts)
+                heard = self._wire.post("/chat/completions", body)
+        except Lost as trouble:
+            lost = _NOTHING if trouble.nobody else Completion("", *most, estimated=True)
+            raise _Passing(str(trouble), lost) from None
+        if heard.status != 200:
+            self._refused(heard.status, heard.after, heard.raw)
+        found, why = read(heard.raw, most)
+        if why:
+            raise _Passing(why, found)
+        return found
 
     def _refused(self, status: int, after: str | None, raw: bytes) -> None:
         """Raise for an HTTP error: to be tried again, or final."""
-        said = self._shown(_message(raw))
+        said = self._shown(message(raw))
         if status in PASSING or status >= 500:
-            raise _Passing(f"HTTP {status}{said and ': ' + said}", _seconds(after))
+            raise _Passing(f"HTTP {status}{said and ': ' + said}", _NOTHING, _seconds(after))
         hint = f" Check the key in {self.key_env}." if status in (401, 403) and self.key_env else ""
         error = ProviderError(
-            f"{self.url} refused the request for {self.model} with HTTP {status}"
+            f"{self._shown_url} refused the request for {self.model} with HTTP {status}"
             f"{said and ': ' + said}.{hint}"
         )
         if status in (401, 403, 404) or 300 <= status < 400:  # so will all others be
             self._stop(error)
         raise error
-
-    def _read(self, raw: bytes) -> Completion:
-        """Read an answer; whatever is not one counts as trouble, never as an empty reply."""
-        try:
-            data = json.loads(raw)
-            if "error" in data and "choices" not in data:
-                raise _Passing(f"an error in a body: {self._shown(_message(raw))}")
-            text = data["choices"][0]["message"]["content"]
-            usage = data.get("usage") or {}
-            counts = (usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))
-            if not isinstance(text, str) or not all(type(n) is int and n >= 0 for n in counts):
-                raise TypeError
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            raise _Passing(f"a body that is no answer: {self._shown(_start(raw))!r}") from None
-        return Completion(text, *counts)
 
     def _failed(self, trouble: _Passing, attempt: int, begun: float) -> None:
         """Note a failure; raise when the tries or the patience are at an end."""
@@ -265,18 +239,20 @@ class Endpoint:
             if self._failing is None:
                 self._failing = max(begun, self._good)
             since = time.monotonic() - self._failing
+        last = self._shown(str(trouble))
         if since > self.patience:
             self._stop(
                 ProviderError(
-                    f"{self.url} has not answered for {since:.0f} s; the last trouble was "
-                    f"{trouble}. What was finished is kept; run again when it answers."
+                    f"{self._shown_url} has not answered for {since:.0f} s; the last trouble was "
+                    f"{last}. What was finished is kept; run again when it answers."
                 )
             )
             assert self._stopped is not None
             raise self._stopped
         if attempt == self.retries:
             raise ProviderError(
-                f"{self.url} did not answer in {attempt + 1} tries; the last trouble was {trouble}."
+                f"{self._shown_url} did not answer in {attempt + 1} tries; the last trouble was "
+                f"{last}."
             )
 
     def _pause(self, trouble: _Passing, attempt: int) -> None:
@@ -293,25 +269,25 @@ class Endpoint:
             self._stopped = self._stopped or error
 
     def _shown(self, text: str) -> str:
-        """Return a server's words on one line, short, without control characters and the key."""
-        hidden = text.replace(self._key, "***") if self._key else text
-        clean = "".join(c if c.isprintable() else " " for c in hidden)
-        return " ".join(clean.split())[:QUOTED]
+        """Return a server's words on one line, short, with nothing secret that was sent to it."""
+        return " ".join(printable(hidden(text, self._secrets)).split())[:QUOTED]
 
 
-def _start(raw: bytes) -> str:
-    return raw[: 4 * QUOTED].decode("utf-8", "replace")
-
-
-def _message(raw: bytes) -> str:
-    """Return what an error body says: its message where it has one, else its beginning."""
-    try:
-        data = json.loads(raw)
-        error = data.get("error", data)
-        found = error.get("message", error) if isinstance(error, Mapping) else error
-        return found if isinstance(found, str) else json.dumps(found)
-    except (ValueError, AttributeError, RecursionError):
-        return _start(raw)
+def _key(name: str, url: str) -> str:
+    """Return the key that an environment variable holds; raises UsageError where it has none."""
+    if not name.isidentifier():
+        raise UsageError("--key-env takes the name of an environment variable, not the key itself.")
+    key = environment.text(name)
+    if not key:
+        raise UsageError(
+            f"The endpoint {url} needs a key; put it into the environment variable {name}."
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise UsageError(
+            f"The key in the environment variable {name} holds characters that no request can "
+            "carry; copy it anew."
+        )
+    return key
 
 
 def _seconds(header: str | None) -> float | None:
@@ -324,7 +300,7 @@ def _seconds(header: str | None) -> float | None:
         pass
     try:
         when = parsedate_to_datetime(header)
-    except ValueError:
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+        return max(0.0, (when - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError, OverflowError):  # no date, or one that no calendar has
         return None
-    when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return max(0.0, (when - datetime.now(UTC)).total_seconds())

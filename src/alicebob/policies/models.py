@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from alicebob.errors import DamagedData, UsageError
+from alicebob.settings import TINY
 
-__all__ = ["fingerprint", "load_adapter", "load_base", "settle"]
+__all__ = ["fingerprint", "load_adapter", "load_base", "load_base_of", "settle"]
 
 SAMPLE = 64  # values of each weight that tell a base from another of its shape
 
@@ -21,21 +23,79 @@ SAMPLE = 64  # values of each weight that tell a base from another of its shape
 def load_base(name: str, dtype: str = "float32") -> tuple[Any, Any]:
     """Return (model, tokenizer) of a directory or a hub id, without running code from it.
 
-    Raises UsageError where there is no such model.
+    Raises UsageError where there is no such model or it would run code, DamagedData where weights
+    are torn or missing.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=getattr(torch, dtype))
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
+    if found := _pickled(Path(name)):
         raise UsageError(
-            f"bob.model {name!r} cannot be loaded ({reason}). Give a model directory, a hub id "
-            "that can be reached, or run 'dvc repro base' for the tiny one."
+            f"The weights in {name} are pickled ({found}) and are not opened, for they can run "
+            "code. Save the model as safetensors, as save_pretrained does."
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        model, told = AutoModelForCausalLM.from_pretrained(
+            name,
+            dtype=getattr(torch, dtype),
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except SafetensorError as error:
+        raise DamagedData(
+            f"{_torn(Path(name))} is torn or damaged ({error}). Restore it with 'dvc checkout' or "
+            "'dvc pull', or lay the model down anew."
         ) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever may be wrong in somebody's files
+        raise _unloaded(name, error) from error
+    if lacking := sorted(told["missing_keys"]):
+        raise DamagedData(
+            f"The model in {name} lacks {len(lacking)} of its weights, such as {lacking[0]}. Lay "
+            "it down anew."
+        )
     return model, tokenizer
+
+
+def _unloaded(name: str, error: Exception) -> UsageError:
+    """Say why a model cannot be loaded."""
+    if "trust_remote_code" in str(error):
+        return UsageError(
+            f"The model {name} would run code of its own (auto_map), which is never done. Choose "
+            "one of a kind that transformers knows."
+        )
+    reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
+    return UsageError(
+        f"bob.model {name!r} cannot be loaded ({reason}). Give a model directory, a hub id "
+        "that can be reached, or run 'dvc repro base' for the tiny one."
+    )
+
+
+def _pickled(folder: Path) -> str:
+    """Return the name of a pickled file of weights in a folder that has no others, "" for none."""
+    if any(folder.glob("*.safetensors*")):
+        return ""
+    found = [
+        path.name for kind in ("bin", "pt", "pth", "ckpt") for path in folder.glob(f"*.{kind}")
+    ]
+    return min(found, default="")
+
+
+def _torn(folder: Path) -> Path:
+    """Return the file of weights in a folder that cannot be opened; the folder where all can."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except SafetensorError:
+            return path
+    return folder
 
 
 def fingerprint(model: Any) -> str:
@@ -54,6 +114,65 @@ def fingerprint(model: Any) -> str:
     return digest.hexdigest()[:16]
 
 
+def load_base_of(folder: Path, dtype: str = "float32", base: str = "") -> tuple[Any, Any]:
+    """Return (model, tokenizer) of the base that the adapter in a folder was made for.
+
+    It is looked for where it was, seen from here and from every folder above the adapter, and then
+    by its fingerprint among the folders beside these; `base` names it instead. Raises UsageError
+    where it is not there, with what to do.
+    """
+    name, mark = _made_for(folder)
+    tried = []
+    for place in [base] if base else _near(folder, name):
+        try:
+            model, tokenizer = load_base(place, dtype)
+        except UsageError as error:
+            tried.append(str(error).partition(". ")[0])
+            continue
+        if fingerprint(model) == mark:
+            return model, tokenizer
+        tried.append(f"{place} is another")
+    seen = f" ({'; '.join(tried)})" if tried else ""
+    bring = f" with 'dvc import REPOSITORY {Path(name).as_posix()}'" if _is_folder(name) else ""
+    raise UsageError(
+        f"The base of the adapter in {folder}, {name} with the fingerprint {mark}, was not found"
+        f"{seen}. Bring it too{bring}, or say where it is: load_bob(..., base=FOLDER)."
+    )
+
+
+def _made_for(folder: Path) -> tuple[str, str]:
+    """Return name and fingerprint of the base of an adapter; raises DamagedData."""
+    path = folder / "base.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return str(found["name"]), str(found["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DamagedData(
+            f"{path} does not say what base the adapter is for ({reason}), so that it cannot be "
+            "read. Restore it with 'dvc checkout' or 'dvc pull'."
+        ) from error
+
+
+def _is_folder(name: str) -> bool:
+    """Tell a folder's name from a hub's id: a folder is written as ./FOLDER, or as it is tiny's."""
+    return name == TINY or name.startswith((".", "/", "~"))
+
+
+def _near(folder: Path, name: str) -> Iterator[str]:
+    """Yield what may be a base, each once: by its name first, then the folders beside."""
+    if not _is_folder(name):
+        yield name
+    above = folder.resolve().parents
+    named = [Path(name), *(parent / name for parent in above)] if _is_folder(name) else []
+    beside = [p.parent for near in (*above[:2], Path()) for p in sorted(near.glob("*/config.json"))]
+    seen = set()
+    for place in (*named, *beside):
+        if (place / "config.json").is_file() and place.resolve() not in seen:
+            seen.add(place.resolve())
+            yield str(place)
+
+
 def load_adapter(model: Any, folder: Path, trainable: bool = False) -> Any:
     """Return the model with the adapter of a folder.
 
@@ -69,7 +188,7 @@ def load_adapter(model: Any, folder: Path, trainable: bool = False) -> Any:
             "in pickle formats are not opened."
         )
     try:
-        base = json.loads((folder / "base.json").read_text(encoding="utf-8"))["fingerprint"]
+        _, base = _made_for(folder)
         found = fingerprint(model)
         if base != found:
             raise UsageError(
@@ -79,8 +198,8 @@ def load_adapter(model: Any, folder: Path, trainable: bool = False) -> Any:
         adapted = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
         adapted.base_fingerprint = found
         return adapted
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0][:200]
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
         raise DamagedData(
             f"The adapter in {folder} cannot be read ({reason}). Restore it with 'dvc checkout'."
         ) from error

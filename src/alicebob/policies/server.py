@@ -1,9 +1,9 @@
 """A served model as policy: one request a turn to an OpenAI-compatible endpoint.
 
 The conversation grows turn by turn and is never rewritten, so that the server's prefix cache
-holds; when it is too long the oldest turns go in one block. Invariant: a reply is what the server
-wrote; without an answer there is no turn, and `ProviderError` leaves the episode owed. Does not:
-tokenise.
+holds; when it is too long the oldest turns go in one block. Invariants: a reply is what the server
+wrote, and one without text is no action and loses its turn; without an answer there is no turn, and
+`ProviderError` leaves the episode owed. Does not: tokenise.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from alicebob.errors import UsageError
 from alicebob.policies import Live, Reply
+from alicebob.policies.answer import tokens
 from alicebob.policies.conversation import opening, parse_reply, window_start
 from alicebob.policies.endpoint import Endpoint, Message
 
 __all__ = ["Server"]
 
-CHARACTERS = 3  # of a token, at least: the server's tokenizer is not known here
+SILENT = "silent"  # tag of a turn whose reply had no text, as when all went on thinking
+NOTHING = "(nothing)"  # what stands for such a reply: not every server takes an empty one
 
 
 @dataclass(slots=True)
@@ -48,12 +51,18 @@ class Server:
         temperature: float = 0.7,
         top_p: float = 1.0,
     ) -> None:
+        if max_new_tokens >= context:
+            raise UsageError(
+                f"A reply of {max_new_tokens} tokens leaves no room for a prompt in a context of "
+                f"{context}; raise the context, or lower what a reply may take."
+            )
         self.endpoint, self.actions = endpoint, actions
         self.context, self.turns, self.max_new_tokens = context, turns, max_new_tokens
         self.temperature, self.top_p = temperature, top_p
 
     def start(self, wave: Sequence[Live]) -> None:
-        """Begin each episode with an empty conversation."""
+        """Begin each episode with an empty conversation; ProviderError where nobody is there."""
+        self.endpoint.reach()
         for live in wave:
             live.memory = _Talk()
 
@@ -74,12 +83,13 @@ class Server:
             seed=int(live.draw.integers(2**31)),
         )
         talk: _Talk = live.memory
-        talk.replies.append(found.text)
-        talk.lengths.append(_tokens(live.observation) + _tokens(found.text))
+        talk.replies.append(found.text if found.text.strip() else NOTHING)
+        talk.lengths.append(tokens(live.observation) + tokens(found.text))
         thought, action = parse_reply(found.text)
         return Reply(
             action=action[:200],
             thought=thought[:2000],
+            tags=() if found.text.strip() else (SILENT,),
             prompt_tokens=found.prompt_tokens,
             reply_tokens=found.reply_tokens,
         )
@@ -89,8 +99,8 @@ class Server:
         talk: _Talk = live.memory
         seen = [turn.observation for turn in live.turns] + [live.observation]
         head = opening(live.task.instruction, self.actions)
-        lengths = [*talk.lengths, _tokens(seen[-1]) + self.max_new_tokens]
-        talk.start = window_start(talk.start, lengths, _tokens(head), self.context, self.turns)
+        lengths = [*talk.lengths, tokens(seen[-1]) + self.max_new_tokens]
+        talk.start = window_start(talk.start, lengths, tokens(head), self.context, self.turns)
         messages: list[Message] = []
         for number in range(talk.start, len(seen)):
             text = seen[number].strip()
@@ -99,7 +109,3 @@ class Server:
             if number < len(talk.replies):
                 messages.append({"role": "assistant", "content": talk.replies[number]})
         return messages
-
-
-def _tokens(text: str) -> int:
-    return len(text) // CHARACTERS + 1

@@ -1,6 +1,8 @@
 """Curves: what training tells while it runs, sent to the round's run.
 
-Invariant: no trouble with MLflow stops a stage. Does not: send what is in the files in the end.
+A training that goes on after a kill goes on in its run, where no point is sent twice; one that
+begins anew has a new run. Invariant: no trouble with MLflow stops a stage. Does not: send what is
+in the files in the end.
 """
 
 from __future__ import annotations
@@ -12,7 +14,20 @@ from typing import Any
 
 import click
 
-from alicebob.tracking.index import DEFAULT_URI, Index, reaching
+from alicebob.experiment.lock import Lock, stages_of
+from alicebob.experiment.params import read_yaml
+from alicebob.experiment.stages import address
+from alicebob.experiment.tree import branches, tree
+from alicebob.tracking.index import (
+    DEFAULT_URI,
+    PROCESS,
+    ROUND,
+    Index,
+    process,
+    reaching,
+)
+from alicebob.tracking.mirror import branch_run
+from alicebob.tracking.reading import CURVE, curve_points, lineage_mark, params_of
 
 __all__ = ["Report", "live"]
 
@@ -28,29 +43,19 @@ def live(stage: str, round_id: str) -> Iterator[Report]:
     if stage != "train" or os.environ.get("RANK", "0") != "0":
         yield lambda values, step: None
         return
-    state: dict[str, Any] = {}
-    monitor = None
+    curve = monitor = None
     with reaching("training goes on without live curves"):
-        index = Index()
-        state = {"index": index, "run": index.round(round_id)}
-        index.client.update_run(state["run"], "RUNNING")
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
-        if "MLFLOW_TRACKING_URI" not in os.environ:
-            import mlflow
-
-            mlflow.set_tracking_uri(DEFAULT_URI)
-        monitor = SystemMetricsMonitor(state["run"], sampling_interval=5)
-        monitor.start()
+        curve = _Curve(round_id)
+        monitor = curve.monitor()
 
     def report(values: Mapping[str, float], step: int) -> None:
-        if not state:
+        nonlocal curve
+        if curve is None:
             return
         try:
-            numbers = {f"curve.{n}": v for n, v in values.items() if n not in ("step", "epoch")}
-            state["index"].metrics(state["run"], numbers, step)
+            curve.send(values, step)
         except Exception as error:  # noqa: BLE001 - see reaching; one failure ends the live curve
-            state.clear()
+            curve = None
             click.echo(f"Warning: MLflow was lost ({type(error).__name__}).", err=True)
 
     try:
@@ -59,3 +64,46 @@ def live(stage: str, round_id: str) -> Iterator[Report]:
         if monitor is not None:
             with reaching("system metrics are incomplete"):
                 monitor.finish()
+
+
+class _Curve:
+    """The run of a round that is being trained, and what was sent to it."""
+
+    def __init__(self, round_id: str) -> None:
+        # What this round's stages ran with before does not count: they are run again.
+        lock = Lock(*(address(stage, round_id) for stage in stages_of(round_id)))
+        params = params_of(round_id, lock)
+        self.index = Index(lineage_mark(lock))
+        runs = self.index.runs(ROUND, round_id)
+        begun = (r for r in runs if r.info.status == "RUNNING" and r.data.params == params)
+        run = next(begun, None) or self._new(round_id, params)
+        self.run = run.info.run_id
+        self.sent = {at for at, _ in self.index.history(run, CURVE)}
+        self.index.tags(self.run, {PROCESS: process()})
+        self.index.client.update_run(self.run, "RUNNING")
+
+    def _new(self, round_id: str, params: Mapping[str, str]) -> Any:
+        lines = branches(tree(read_yaml()))
+        head = next(h for h, line in lines.items() if round_id in line[line.index(h) :])
+        series = branch_run(self.index, head, {}, len(lines[head]))
+        run = self.index.create(ROUND, round_id, round_id, series.info.run_id)
+        self.index.params(run.info.run_id, params)
+        return run
+
+    def send(self, values: Mapping[str, float], step: int) -> None:
+        """Send a point, unless it is there already."""
+        points = curve_points(values, step)
+        self.index.points(self.run, {at: v for at, v in points.items() if at not in self.sent})
+        self.sent |= points.keys()
+
+    def monitor(self) -> Any:
+        """Return what sends this machine's load to the run until it is finished."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        if "MLFLOW_TRACKING_URI" not in os.environ:
+            import mlflow
+
+            mlflow.set_tracking_uri(DEFAULT_URI)
+        monitor = SystemMetricsMonitor(self.run, sampling_interval=5)
+        monitor.start()
+        return monitor

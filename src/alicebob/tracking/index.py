@@ -1,48 +1,82 @@
 """Index: the runs of this repository in MLflow, found by their tags.
 
-One parent run per lineage, a nested run per round, resumed and never doubled. Does not: know what
-is sent to them.
+A run only ever gains what it lacks: when the files no longer say what it holds, another takes its
+place and it is marked as superseded. Invariant: what MLflow keeps on this disk lies where the
+project lies, also after that was moved. Does not: know what is sent to the runs.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
+import re
 import socket
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
+import psutil
 
-from alicebob.experiment.params import read_yaml
+from alicebob.errors import AliceBobError
+from alicebob.untrusted import hidden, printable, secrets
 
-__all__ = ["DEFAULT_URI", "Index", "lineage_mark", "reaching"]
+__all__ = [
+    "BRANCH",
+    "DEFAULT_URI",
+    "PROCESS",
+    "ROUND",
+    "Index",
+    "cleaned",
+    "process",
+    "reaching",
+    "refused",
+    "running",
+    "shown",
+]
 
 EXPERIMENT = "alicebob"
 DEFAULT_URI = "sqlite:///mlflow.db"
+ARTIFACTS = "mlartifacts"  # beside the database
+LINEAGE = "alicebob.lineage"
+ROUND = "alicebob.round"
+BRANCH = "alicebob.branch"
+PROCESS = "alicebob.process"  # who is sending, while a run is running
+SUPERSEDED = "alicebob.superseded"
+PARENT = "mlflow.parentRunId"
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-BATCH = 500  # metrics in one call; the server takes at most 1,000
+BATCH = {"metrics": 500, "params": 100}  # in one call; the server takes at most 1,000 and 100
+LONGEST = {"name": 250, "param": 6000}  # characters that MLflow takes
 PATIENCE = 5.0  # seconds for a database to answer
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
-class Index:
-    """The runs of this repository in MLflow."""
+def cleaned(name: str) -> str:
+    """Return a name as MLflow takes it: the same where it does; else what is odd in it replaced.
 
-    def __init__(self) -> None:
+    Two names stay two: one that was changed ends in a mark of its own.
+    """
+    plain = re.sub(r"[^\w\-. ]", "_", name)[: LONGEST["name"] - 10].strip(" .") or "_"
+    mark = hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:6]
+    return plain if plain == name else f"{plain}-{mark}"
+
+
+class Index:
+    """The runs of one lineage of this repository in MLflow; raises whatever MLflow raises."""
+
+    def __init__(self, lineage: str) -> None:
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
         uri = os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
@@ -50,53 +84,96 @@ class Index:
         logging.getLogger("alembic").setLevel(logging.WARNING)
         from mlflow import MlflowClient
 
+        self.lineage = lineage
         self.client = MlflowClient(uri)
+        own = "MLFLOW_TRACKING_URI" not in os.environ
+        home = (Path.cwd() / ARTIFACTS).as_uri() if own else None
         found = self.client.get_experiment_by_name(EXPERIMENT)
-        self.experiment = (
-            found.experiment_id
-            if found
-            else self.client.create_experiment(
-                EXPERIMENT,
-                None
-                if "MLFLOW_TRACKING_URI" in os.environ
-                else (Path.cwd() / "mlartifacts").as_uri(),
-            )
-        )
+        if found is None:
+            self.experiment = self.client.create_experiment(EXPERIMENT, home)
+        else:
+            self.experiment = found.experiment_id
+            if home and found.artifact_location != home:
+                _move(self.experiment, found.artifact_location, home)
 
-    def run(self, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
-        """Return the id of the run with these tags, created where there is none."""
-        clauses = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        found = self.client.search_runs([self.experiment], clauses, max_results=1)
-        if found:
-            return str(found[0].info.run_id)
-        nested = {"mlflow.parentRunId": parent} if parent else {}
-        run = self.client.create_run(
-            self.experiment, run_name=name, tags={**tags, **nested, "mlflow.runName": name}
-        )
-        return str(run.info.run_id)
+    def runs(self, kind: str, name: str) -> list[Any]:
+        """Return the runs of a round (`ROUND`) or a branch (`BRANCH`), the newest first.
 
-    def lineage(self) -> str:
-        """Return the parent run of this repository's lineage."""
-        mark = lineage_mark()
-        return self.run(f"lineage {mark[:6]}", {"alicebob.lineage": mark})
+        Those that were superseded come last.
+        """
+        clauses = f"tags.`{LINEAGE}` = '{self.lineage}' and tags.`{kind}` = '{name}'"
+        order = ["attributes.start_time DESC", "attributes.run_id"]
+        found = self.client.search_runs([self.experiment], clauses, order_by=order)
+        return sorted(found, key=lambda run: SUPERSEDED in run.data.tags)
 
-    def round(self, round_id: str) -> str:
-        """Return the run of a round."""
-        tags = {"alicebob.lineage.of": lineage_mark(), "alicebob.round": round_id}
-        return self.run(round_id, tags, self.lineage())
+    def create(self, kind: str, name: str, title: str, parent: str = "") -> Any:
+        """Return a new run of a round or a branch, below its parent where one is given."""
+        tags = {LINEAGE: self.lineage, kind: name} | ({PARENT: parent} if parent else {})
+        return self.client.create_run(self.experiment, run_name=title, tags=tags)
+
+    def current(self, run: Any, title: str, parent: str = "") -> bool:
+        """Show a run below its parent as the one that holds; return whether it did not before."""
+        tags, run_id = run.data.tags, run.info.run_id
+        if parent and tags.get(PARENT) != parent:
+            self.client.set_tag(run_id, PARENT, parent)
+        elif not parent and PARENT in tags:
+            self.client.delete_tag(run_id, PARENT)
+        if SUPERSEDED not in tags:
+            return False
+        self.client.delete_tag(run_id, SUPERSEDED)
+        self.client.update_run(run_id, name=title)
+        return True
+
+    def supersede(self, run: Any, title: str, by: str, parent: str = "") -> None:
+        """Mark a run as one that another has taken the place of."""
+        tags, run_id = run.data.tags, run.info.run_id
+        if parent and tags.get(PARENT) != parent:
+            self.client.set_tag(run_id, PARENT, parent)
+        if tags.get(SUPERSEDED) != by:
+            self.client.set_tag(run_id, SUPERSEDED, by)
+            self.client.update_run(run_id, name=f"{title} (superseded)")
+        if run.info.status == "RUNNING":
+            self.client.set_terminated(run_id, "KILLED")
 
     def finish(self, run: str) -> None:
         """Show a run as finished, now."""
         self.client.set_terminated(run, "FINISHED")
 
+    def params(self, run: str, values: Mapping[str, str]) -> None:
+        """Send parameters in few calls; MLflow never changes one that it has."""
+        from mlflow.entities import Param
+
+        items, size = [Param(name, value) for name, value in values.items()], BATCH["params"]
+        for first in range(0, len(items), size):
+            self.client.log_batch(run, params=items[first : first + size])
+
     def metrics(self, run: str, values: Mapping[str, float], step: int) -> None:
         """Send values at a step in few calls."""
+        self.points(run, {(name, step): value for name, value in values.items()})
+
+    def points(self, run: str, values: Mapping[tuple[str, int], float]) -> None:
+        """Send values by name and step in few calls."""
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
-        items = [Metric(name, float(v), now, step) for name, v in sorted(values.items())]
-        for first in range(0, len(items), BATCH):
-            self.client.log_batch(run, metrics=items[first : first + BATCH])
+        now, size = int(time.time() * 1000), BATCH["metrics"]
+        items = [Metric(name, float(v), now, step) for (name, step), v in sorted(values.items())]
+        for first in range(0, len(items), size):
+            self.client.log_batch(run, metrics=items[first : first + size])
+
+    def tags(self, run: str, values: Mapping[str, str]) -> None:
+        """Set tags, at most a hundred, in one call."""
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(run, tags=[RunTag(name, value) for name, value in values.items()])
+
+    def history(self, run: Any, prefix: str) -> list[tuple[tuple[str, int], float]]:
+        """Return all that was ever sent under names that begin so, by name and step."""
+        return [
+            ((name, point.step), point.value)
+            for name in run.data.metrics
+            if name.startswith(prefix)
+            for point in self.client.get_metric_history(run.info.run_id, name)
+        ]
 
 
 def _probe(uri: str) -> None:
@@ -119,11 +196,44 @@ def _probe(uri: str) -> None:
             socket.create_connection(place, timeout=PATIENCE).close()
 
 
-def lineage_mark() -> str:
-    """Return what tells this lineage from another: the shared choices that no round may change."""
-    data = read_yaml()
-    chosen = {name: data.get(name) for name in ("seed", "env", "seeds", "base")}
-    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
+def _move(experiment: str, old: str, new: str) -> None:
+    """Let the artifacts of a project that was moved or copied be where it lies now.
+
+    MLflow notes absolute places, and offers no way to change them.
+    """
+    if not old.startswith("file:") or not old.endswith(f"/{ARTIFACTS}"):
+        return  # somebody put it there
+    places = (("experiments", "artifact_location"), ("runs", "artifact_uri"))
+    path = DEFAULT_URI.rpartition("/")[2]
+    with closing(sqlite3.connect(path, timeout=PATIENCE)) as database, database:
+        for table, column in places:
+            database.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                f"WHERE experiment_id = ? AND substr({column} || '/', 1, ?) = ?",
+                (new, len(old) + 1, int(experiment), len(old) + 1, f"{old}/"),
+            )
+
+
+def process() -> str:
+    """Return what stands for this process in the tag `PROCESS`."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def running(run: Any) -> bool:
+    """Tell whether somebody is still sending to a run; one who was killed is not."""
+    host, _, number = run.data.tags.get(PROCESS, "").rpartition(":")
+    gone = host == socket.gethostname() and not psutil.pid_exists(int(number))
+    return bool(run.info.status == "RUNNING" and host and not gone)
+
+
+def refused(error: Exception) -> bool:
+    """Tell an answer of MLflow, which the next round need not get, from having reached none."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        status = error.get_http_status_code()
+        return 400 <= status < 500 and status not in (401, 403, 408, 429)
+    return isinstance(error, KeyError | TypeError | ValueError)
 
 
 @contextmanager
@@ -131,10 +241,17 @@ def reaching(what: str) -> Iterator[None]:
     """Turn any trouble with MLflow into one warning: it is an index, the files are the truth."""
     try:
         yield
+    except AliceBobError as error:
+        click.echo(f"Warning: {what}: {error}", err=True)
     except Exception as error:  # noqa: BLE001 - drivers, HTTP and SQL each raise their own
-        reason = " ".join(str(error).split())[:160]
         click.echo(
-            f"Warning: MLflow was not reached ({type(error).__name__}: {reason}); {what}. "
+            f"Warning: MLflow was not reached ({shown(error)}); {what}. "
             "Run 'alicebob sync' when it is back.",
             err=True,
         )
+
+
+def shown(error: Exception) -> str:
+    """Return an error of MLflow in short, without what its address may hold that is secret."""
+    text = hidden(str(error), secrets(os.environ.get("MLFLOW_TRACKING_URI", "")))
+    return f"{type(error).__name__}: {printable(' '.join(text.split()))[:160]}"

@@ -1,184 +1,227 @@
 """Mirror: the files of the rounds, sent to their runs in MLflow until both say the same.
 
-Invariant: what did not change is not sent again, and the fingerprint of a round, sent last, says
-that all of it is there. Does not: read an output larger than its metrics, curve and feedback.
+A branch of the tree of rounds is a run with one point per round, and its rounds are nested in it.
+Invariants: a run holds nothing that the files do not say, or it is marked as superseded; the
+fingerprint of a round, sent last, says that all of it is there; trouble with one round ends no
+other's. Does not: read the files.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import subprocess
-from collections.abc import Mapping
-from pathlib import Path
+import math
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import click
+
+from alicebob.errors import AliceBobError, DamagedData
+from alicebob.experiment.lock import Lock, PlanLost, stages_of
 from alicebob.experiment.params import read_yaml
 from alicebob.experiment.places import place
-from alicebob.experiment.plan import settings_of
-from alicebob.experiment.tables import flat_metrics
-from alicebob.experiment.tree import ROOT_ROUND, ancestors, tree
-from alicebob.tracking.index import Index, reaching
+from alicebob.experiment.stages import address
+from alicebob.experiment.tree import ROOT_ROUND, branches, tree
+from alicebob.tracking.index import BRANCH, ROUND, Index, reaching, refused, running, shown
+from alicebob.tracking.reading import CURVE, Told, lineage_mark, read, worlds
+from alicebob.untrusted import printable
 
-__all__ = ["sync"]
+__all__ = ["branch_run", "ended", "sync"]
 
-OF_ROOT = ("base", "start", "baseline")  # the stages of r000
+FINGERPRINT = "alicebob.fingerprint"
+POINT = "alicebob.point."
+TABLE = "feedback/skills.json"
+IN_TIME = 60.0  # seconds that the end of a stage gives MLflow
+NO_FIGURES = ("cost.", CURVE, "system/")  # how the other metrics of a run begin
 
 
-def sync() -> int:
+def ended(stage: str, round_id: str) -> None:
+    """Bring a round to MLflow when its last stage has published; no trouble stops the stage."""
+    if stage != stages_of(round_id)[-1]:
+        return
+    try:
+        sync(address(stage, round_id), IN_TIME)
+    except Exception as error:  # noqa: BLE001 - the stage is done, whatever this was
+        click.echo(f"Warning: MLflow is not up to date: {printable(str(error))}", err=True)
+
+
+def sync(finished: str = "", patience: float = math.inf) -> int:
     """Make MLflow agree with the files; return how many rounds changed.
 
-    A round whose lock entries and files are as they were when it was last sent is left alone, so
-    that calling it again costs little. Gives a warning, and returns 0, where MLflow is not reached.
+    A round that is as it was when it was last sent is left alone, so that calling it again costs
+    little, and so is one that is being run again. Gives a warning where MLflow is not reached, or
+    not done within `patience` seconds. `finished` is a stage that DVC has yet to note. Raises
+    AliceBobError where files are damaged or MLflow refuses something, when the rest is sent.
     """
+    until = time.monotonic() + patience
+    lock, lines = Lock(finished), branches(tree(read_yaml()))
+    rounds = dict.fromkeys(round_id for line in lines.values() for round_id in line)
+    told, troubles = _read(rounds, lock, quiet=bool(finished))
     changed = 0
     with reaching("the index is not up to date"):
-        index = Index()
-        lock = _lock()
-        rounds = tree(read_yaml())
-        parent = index.lineage()
-        present = [r for r in (ROOT_ROUND, *rounds) if place("metrics", r).exists()]
-        for round_id in present:
-            depth = len(ancestors(round_id, rounds)) - 1
-            changed += _send(index, parent, round_id, depth, lock)
-        if changed:
-            index.finish(parent)
+        index = Index(lineage_mark(lock))
+        for head, line in lines.items():
+            own = [round_id for round_id in line[line.index(head) :] if round_id in told]
+            if not own:
+                continue
+            here = {depth: told[r] for depth, r in enumerate(line) if r in told}
+            series = branch_run(index, head, here, len(line))
+            for round_id in own:
+                if time.monotonic() > until:
+                    raise TimeoutError(f"{patience:.0f} seconds were not enough")
+                try:
+                    changed += _send(index, told[round_id], line.index(round_id), series)
+                except Exception as error:
+                    if not refused(error):
+                        raise
+                    reason = f"MLflow refused {round_id} ({shown(error)})."
+                    troubles.append(AliceBobError(reason))
+            _points(index, series, here)
+    if len(troubles) > 1:
+        raise AliceBobError(" ".join(map(str, troubles)))
+    for trouble in troubles:
+        raise trouble
     return changed
 
 
-def _send(index: Index, parent: str, round_id: str, depth: int, lock: Mapping[str, Any]) -> bool:
-    """Send one round, where it differs from what was sent before."""
-    entries = {
-        name: entry
-        for name, entry in lock.items()
-        if name.endswith(f"@{round_id}") or (round_id == ROOT_ROUND and name in OF_ROOT)
+def _read(
+    rounds: Iterable[str], lock: Lock, quiet: bool
+) -> tuple[dict[str, Told], list[AliceBobError]]:
+    """Return what the files say of the evaluated rounds, and what could not be read."""
+    told: dict[str, Told] = {}
+    troubles: list[AliceBobError] = []
+    for round_id in rounds:
+        if not place("metrics", round_id).exists():
+            continue
+        try:
+            found = read(round_id, lock)
+            if not lock.whole(round_id) or worlds(round_id, lock) != worlds(ROOT_ROUND, lock):
+                raise PlanLost("its figures are not those that dvc.lock names; run 'dvc repro'.")
+            told[round_id] = found
+        except DamagedData as error:
+            troubles.append(error)
+        except PlanLost as error:
+            if not quiet:
+                click.echo(f"Note: {round_id} is left as it was: {error}", err=True)
+    return told, troubles
+
+
+def branch_run(index: Index, head: str, here: Mapping[int, Told], length: int) -> Any:
+    """Return the run of a branch that has no other points than these, by depth; made if need be.
+
+    Of a round that is being run again, and so not in `here`, the point may stay.
+    """
+    title = f"lineage {index.lineage[:6]}" + ("" if head == ROOT_ROUND else f" {head}")
+    runs = index.runs(BRANCH, head)
+    run = next((r for r in runs if _fits(r, here, length)), None)
+    run = run or index.create(BRANCH, head, title)
+    index.current(run, title)
+    for other in runs:
+        if other is not run:
+            index.supersede(other, title, run.info.run_id, run.info.run_id)
+    return run
+
+
+def _fits(run: Any, here: Mapping[int, Told], length: int) -> bool:
+    sent = {
+        int(name.removeprefix(POINT)): value
+        for name, value in run.data.tags.items()
+        if name.startswith(POINT)
     }
-    metrics = json.loads(place("metrics", round_id).read_text(encoding="utf-8"))
-    facts = _facts(round_id)
-    written = place("feedback", round_id) / "feedback.md"
-    told = written.read_text(encoding="utf-8") if written.exists() else ""
-    text = json.dumps([entries, metrics, facts, told], sort_keys=True)
-    mark = hashlib.sha256(text.encode()).hexdigest()
-    run = index.round(round_id)
-    sent = index.client.get_run(run).data
-    if sent.tags.get("alicebob.fingerprint") == mark:
+    return all(
+        depth < length and (depth not in here or here[depth].point == value)
+        for depth, value in sent.items()
+    )
+
+
+def _points(index: Index, series: Any, here: Mapping[int, Told]) -> None:
+    """Send the points that the run of a branch lacks."""
+    run = series.info.run_id
+    new = [depth for depth in here if f"{POINT}{depth}" not in series.data.tags]
+    for depth in new:
+        index.metrics(run, here[depth].values, depth)
+        index.tags(run, {f"{POINT}{depth}": here[depth].point})
+    if new:
+        index.finish(run)
+
+
+def _send(index: Index, told: Told, depth: int, series: Any) -> bool:
+    """Bring one round to its run, where that differs; another one where it holds something else."""
+    runs, parent = index.runs(ROUND, told.id), series.info.run_id
+    held = next((r for r in runs if r.data.tags.get(FINGERPRINT) == told.mark), None)
+    run = held or next((r for r in runs if _agrees(index, r, told)), None)
+    run = run or index.create(ROUND, told.id, told.id, parent)
+    back = index.current(run, told.id, parent)
+    for other in runs:
+        if other is not run and not running(other):
+            index.supersede(other, told.id, run.info.run_id)
+    if held is None:
+        _fill(index, run, told, depth)
+    return held is None or back
+
+
+def _agrees(index: Index, run: Any, told: Told) -> bool:
+    """Tell whether all that a run holds is what the files say; it may lack some of it."""
+    figures = {n: v for n, v in run.data.metrics.items() if not n.startswith(NO_FIGURES)}
+    inputs = {i.dataset.name: i.dataset.digest for i in run.inputs.dataset_inputs}
+    known = {name: _digest(md5) for name, (_, md5) in told.datasets.items()}
+    if (
+        any(told.params.get(name) != value for name, value in run.data.params.items())
+        or any(told.values.get(name) != value for name, value in figures.items())
+        or any(known.get(name, digest) != digest for name, digest in inputs.items())
+    ):
         return False
-    client = index.client
-    for name, value in _tags(entries).items():
-        client.set_tag(run, name, value)
-    _params(index, run, round_id)
-    values = flat_metrics(metrics)
-    new = {n: v for n, v in (values | facts).items() if sent.metrics.get(n) != v}
-    # The parent first: what is in the round's own run counts as sent to both.
-    index.metrics(parent, {name: v for name, v in new.items() if name in values}, depth)
-    index.metrics(run, new, depth)
-    _inputs(index, run, round_id, entries)
-    for name in ("feedback.md", "feedback.json", "verdicts.json"):
-        path = place("feedback", round_id) / name
-        if path.exists():
-            client.log_artifact(run, str(path), "feedback")
-    _table(index, run, round_id)
-    if (place("bob", round_id) / "training.json").exists():
-        _curve(index, run, round_id)
-    client.log_artifact(run, str(place("metrics", round_id)))
-    client.set_tag(run, "alicebob.fingerprint", mark)  # last: its presence means all was sent
-    index.finish(run)
-    return True
+    curve = index.history(run, CURVE)
+    return len(dict(curve)) == len(curve) and all(told.curve.get(k) == v for k, v in curve)
 
 
-def _facts(round_id: str) -> dict[str, float]:
-    """Return what differs from run to run: seconds, speed, memory, by stage."""
-    facts: dict[str, float] = {}
-    for path in sorted(Path("logs").glob(f"{round_id}-*.json")):
-        whose, _, stage = path.stem.rpartition("-")
-        if whose == round_id:  # an id may have a dash of its own
-            found = json.loads(path.read_text(encoding="utf-8"))
-            facts |= {f"cost.{stage}.{name}": value for name, value in found.items()}
-    return facts
+def _fill(index: Index, run: Any, told: Told, depth: int) -> None:
+    """Send what a run lacks of a round."""
+    client, run_id = index.client, run.info.run_id
+    had, sent = run.data.metrics, dict(index.history(run, CURVE))
+    numbers = {**told.values, **told.costs}
+    index.params(run_id, {n: v for n, v in told.params.items() if n not in run.data.params})
+    index.points(run_id, {(n, depth): v for n, v in numbers.items() if had.get(n) != v})
+    index.points(run_id, {at: v for at, v in told.curve.items() if at not in sent})
+    experiment = os.environ.get("DVC_EXP_NAME")
+    index.tags(run_id, {**told.tags, **({"dvc.experiment": experiment} if experiment else {})})
+    _inputs(index, run, told)
+    for path in told.files:
+        client.log_artifact(run_id, str(path), "feedback" if path.parent.name == told.id else None)
+    _table(index, run, told.table)
+    index.tags(run_id, {FINGERPRINT: told.mark})  # last: its presence means that all was sent
+    index.finish(run_id)
 
 
-def _tags(entries: Mapping[str, Any]) -> dict[str, str]:
-    tags = {"git.commit": _commit()}
-    for name, entry in sorted(entries.items()):
-        for out in entry.get("outs", []):
-            tags[f"dvc.{name.partition('@')[0]}.{Path(out['path']).parts[-2]}"] = out["md5"]
-    return tags
+def _digest(md5: str) -> str:
+    return md5[:8]
 
 
-def _params(index: Index, run: str, round_id: str) -> None:
-    """Log the parameters the round's stages read; those of an earlier run of it are replaced."""
-    from mlflow.entities import Param, RunTag
-
-    flat = settings_of(round_id)
-    known = index.client.get_run(run).data.params
-    new = [Param(name, str(value)) for name, value in flat.items() if name not in known]
-    # MLflow never changes a parameter once logged: what differs now goes into a tag beside it.
-    moved = [
-        RunTag(f"param.{name}", str(value))
-        for name, value in flat.items()
-        if name in known and known[name] != str(value)
-    ]
-    index.client.log_batch(run, params=new, tags=moved)
-
-
-def _inputs(index: Index, run: str, round_id: str, entries: Mapping[str, Any]) -> None:
+def _inputs(index: Index, run: Any, told: Told) -> None:
     """Name the datasets of the round, by DVC path and hash, without reading them."""
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.data.sources import LocalArtifactDatasetSource
     from mlflow.entities import DatasetInput, InputTag
 
-    inputs = index.client.get_run(run).inputs.dataset_inputs
-    known = {(i.dataset.name, i.dataset.digest) for i in inputs}
-    hashes = {out["path"]: out["md5"] for e in entries.values() for out in e.get("outs", [])}
+    known = {i.dataset.name for i in run.inputs.dataset_inputs}
     found = []
-    for kind in ("episodes", "skills", "evaluations"):
-        path = str(place(kind, round_id))
-        name, digest = f"{kind}/{round_id}", hashes.get(path, "")[:8]
-        if path in hashes and (name, digest) not in known:
+    for name, (path, md5) in told.datasets.items():
+        if name not in known:
             source = LocalArtifactDatasetSource(path)
-            dataset = MetaDataset(source, name=name, digest=digest)
-            tags = [InputTag("mlflow.data.context", kind), InputTag("dvc.md5", hashes[path])]
+            dataset = MetaDataset(source, name=name, digest=_digest(md5))
+            kind = name.partition("/")[0]
+            tags = [InputTag("mlflow.data.context", kind), InputTag("dvc.md5", md5)]
             found.append(DatasetInput(dataset._to_mlflow_entity(), tags))
     if found:
-        index.client.log_inputs(run, found)
+        index.client.log_inputs(run.info.run_id, found)
 
 
-def _table(index: Index, run: str, round_id: str) -> None:
-    """Log Alice's verdict on each skill as a table."""
-    path = place("feedback", round_id) / "feedback.json"
-    if not path.exists():
+def _table(index: Index, run: Any, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Show Alice's verdict on each skill as a table; a later one takes its place."""
+    if not columns:
         return
-    data = json.loads(path.read_text(encoding="utf-8"))
-    rows = [{"skill": name, **seen} for name, seen in sorted(data.get("skills", {}).items())]
-    if not rows:
+    if "mlflow.loggedArtifacts" not in run.data.tags:
+        index.client.log_table(run.info.run_id, dict(columns), TABLE)
         return
-    columns = {
-        name: [json.dumps(r[name]) if isinstance(r[name], list) else r[name] for r in rows]
-        for name in rows[0]
-    }
-    weights = data.get("explore", {})
-    columns["explore next"] = [weights.get(row["skill"], 0.0) for row in rows]
-    index.client.log_table(run, columns, artifact_file="feedback/skills.json")
-
-
-def _curve(index: Index, run: str, round_id: str) -> None:
-    """Send the training curve, unless it was sent live already."""
-    path = place("bob", round_id) / "training.json"
-    sent = {metric.step for metric in index.client.get_metric_history(run, "curve.loss")}
-    for entry in json.loads(path.read_text(encoding="utf-8"))["curve"]:
-        step = int(entry.get("step", 0))
-        if step not in sent or "eval_loss" in entry:
-            values = {f"curve.{n}": v for n, v in entry.items() if n not in ("step", "epoch")}
-            index.metrics(run, values, step)
-
-
-def _lock() -> dict[str, Any]:
-    """Return the entries of dvc.lock, by stage and round."""
-    path = Path("dvc.lock")
-    return read_yaml(path).get("stages", {}) if path.exists() else {}
-
-
-def _commit() -> str:
-    """Return the commit that is checked out, or none."""
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "none"
+    rows = [list(row) for row in zip(*columns.values(), strict=True)]  # log_table would append
+    index.client.log_dict(run.info.run_id, {"columns": list(columns), "data": rows}, TABLE)

@@ -46,10 +46,16 @@ Choice = tuple[str, str]  # an action and what it is for
 
 
 class Explorer:
-    """The policy: one mind per live episode, all on the same memory."""
+    """The policy: one mind per live episode, all on the same memory.
+
+    `without` names priors to leave out, and is for other rooms: this one has none.
+    """
 
     def __init__(
-        self, memory: Memory | None = None, wishes: Mapping[str, float] | None = None
+        self,
+        memory: Memory | None = None,
+        wishes: Mapping[str, float] | None = None,
+        without: Collection[str] = (),
     ) -> None:
         self.memory = memory or Memory()
         self.wishes = dict(sorted((wishes or {}).items()))

@@ -229,7 +229,8 @@ def _whole(episode: Episode, keys: Sequence[str], round_id: str, stage: Stage) -
         return first.keys() <= {n for named in brought(played.turns, played.won) for n in named}
 
     end = marks[-1] + 1
-    played = stage.shorten(episode, ways(keys, marks), shows)
+    straight = next(ways(keys, marks[-1:]))  # may pass by all of it all the same
+    played = stage.shorten(episode, [straight, *ways(keys, marks)], shows)
     kept = played.turns if played is not None else episode.turns[:end]
     name = f"{round_id}-{episode.id}-0000-{OPEN_PLAY}"
     return _skill(episode, round_id, name, OPEN_PLAY, 0, end, tuple(_again(kept)))

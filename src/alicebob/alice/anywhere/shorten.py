@@ -26,7 +26,6 @@ from alicebob.trace import INTENT, Episode, Turn
 __all__ = ["Played", "Stage", "ways"]
 
 REPLAYS = 80  # for one skill
-FEW = 8  # turns up to which they are left out one by one only
 WHOLE = 200  # turns up to which a way is played again
 MEMORY = 3  # situations that must be the same to cut a loop, at most
 
@@ -87,7 +86,7 @@ class Stage:
         if played is None:
             return None
         self._tries = REPLAYS
-        size = len(turns) // 2 if len(turns) > FEW else 1
+        size = max(1, len(turns) // 2)
         while self._tries > 0:
             shorter = self._pass(episode, turns, size, shows)
             if shorter is None and size == 1:

@@ -18,6 +18,26 @@ from alicebob.trace import Episode, Skill
 
 __all__ = ["ROOM"]
 
+PRIORS = {
+    "explore": {
+        "mend": "A vital that is low makes her want what has raised it, the more the lower.",
+        "heal": "Life returns by itself and in sleep: only sleep is credited with it, and who has "
+        "little of it rests.",
+        "shelter": "A place that is closed on all sides is safe to rest in, and walls close it.",
+        "fight": "What hurts is pressed on as soon as it stands beside her.",
+        "tend": "What she made and what changes by itself may become what is wished for: it is "
+        "made, and looked at now and then.",
+        "fence": "What is tended wants walls on all sides.",
+        "hoard": "What never worked may take much: all that can be got is got, and what was made "
+        "is had near.",
+        "chain": "What a thing takes is got first, and what that takes before it.",
+        "beside": "What is looked for is beside what it stood beside before.",
+    },
+    "label": {
+        "unused": "What was gathered once more and never used up is not worth learning.",
+    },
+}
+
 
 def _label(episodes: Sequence[Episode], round_id: str, world: World, params: Params) -> list[Skill]:
     return label.label(
@@ -27,6 +47,7 @@ def _label(episodes: Sequence[Episode], round_id: str, world: World, params: Par
         open_play=params.skills.open_play,
         open_play_share=params.skills.open_play_share,
         max_turns=params.skills.max_turns,
+        without=getattr(params.alice, "without", ()),
     )
 
 
@@ -45,4 +66,5 @@ ROOM = Room(
     reads=MappingProxyType(
         {"label": ("skills.open_play", "skills.open_play_share", "skills.max_turns")}
     ),
+    priors=MappingProxyType(PRIORS),
 )

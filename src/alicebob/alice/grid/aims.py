@@ -8,7 +8,7 @@ episode alone. Does not: move.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 from numpy.random import Generator
@@ -42,9 +42,15 @@ class Aims:
     """The aims of one episode."""
 
     def __init__(
-        self, senses: Senses, actions: list[str], wishes: Mapping[str, float], draw: Generator
+        self,
+        senses: Senses,
+        actions: list[str],
+        wishes: Mapping[str, float],
+        draw: Generator,
+        without: Collection[str] = (),
     ) -> None:
         self.senses = senses
+        self.without = without  # the priors that are left out
         self.unnamed = [action for action in actions if not is_plain(action)]
         self.draw = draw
         self.focus = self._draw_focus(wishes)
@@ -63,7 +69,8 @@ class Aims:
     def planner(self) -> Planner:
         """Return a planner for this moment."""
         senses = self.senses
-        return Planner(senses.model, senses.map, senses.held, senses.low())
+        chains = "chain" not in self.without
+        return Planner(senses.model, senses.map, senses.held, senses.low(), chains)
 
     def choose(self) -> Step | None:
         """Weigh all that could be done now and return the first step of the best."""
@@ -80,8 +87,10 @@ class Aims:
         yield from self._events(planner)
         yield from self._vitals(planner)
         yield from self._new_uses()
-        yield from self._tending(planner)
-        yield from self._ambitions(planner)
+        if "tend" not in self.without:
+            yield from self._tending(planner)
+        if "hoard" not in self.without:
+            yield from self._ambitions(planner)
         yield EXPLORE, Step(10.0, "find", "")
 
     def _worth(self, event: str) -> float:
@@ -109,15 +118,18 @@ class Aims:
         for vital in senses.vitals:
             level = senses.info["inventory"][vital] * 9 // senses.full[vital]
             urgency = URGENCY[min(9, level)]
-            step = None if vital == LIFE else planner.gain(vital)
+            heals = vital == LIFE and "heal" not in self.without
+            step = None if heals or "mend" in self.without else planner.gain(vital)
             if step is not None and step.kind == "act" and self.sleeps(step.what):
                 weary += urgency
                 steps = senses.model.intents[step.what].effort
                 step = Step(step.cost + RISK * lost * steps, step.kind, step.what, step.near)
-            elif vital == LIFE and rest.get("healed"):
+            elif heals and rest.get("healed"):
                 weary += urgency
             if step is not None and urgency > 0:
                 yield NEED * urgency, step
+        if "shelter" in self.without:
+            return
         if weary >= WEARY or (weary > 0.1 and senses.sheltered()):
             yield NEED * weary, self._refuge(planner)
 
@@ -191,10 +203,10 @@ class Aims:
 
         It takes long, so nothing is tended unasked.
         """
-        wall, worth = self._wall(), self._worth(self.focus) if self.focus else 0.0
+        worth = self._worth(self.focus) if self.focus else 0.0
         if worth <= 0:
             return
-        senses = self.senses
+        senses, wall = self.senses, None if "fence" in self.without else self._wall()
         for thing in sorted(senses.model.becomes):
             makers = planner.makers(thing)
             if not makers or not self._promises(thing):

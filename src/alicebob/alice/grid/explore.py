@@ -1,6 +1,7 @@
 """Explore: Alice plays without a task, steered by what she has learned and by wishes.
 
-She knows the interface (see `interface`) and no rule of the game. In each episode she keeps a map,
+She knows the interface (see `interface`) and no recipe; how to learn and how to stay alive is built
+in, and much of that can be left out (see the room's `priors`). In each episode she keeps a map,
 goes for what is new in this episode and seems cheapest to reach, chaining backwards through what
 she knows, tries what was never tried in such a situation, mends low vitals, and fights what hurts.
 Invariant: an episode depends on its task, the knowledge and wishes given, and its own draws. Does
@@ -9,7 +10,7 @@ not: carry out a goal (see `pursuit`), or share what one episode teaches with an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from alicebob.alice.grid.affordance import Affordance
@@ -35,12 +36,15 @@ PAUSE = 12  # steps from one trial of a never-worked action to the next, in the 
 
 
 class Curious:
-    """The policy: one mind per live episode."""
+    """The policy: one mind per live episode, `without` some of the priors of the room."""
 
     def __init__(
-        self, knowledge: Knowledge | None = None, wishes: Mapping[str, float] | None = None
+        self,
+        knowledge: Knowledge | None = None,
+        wishes: Mapping[str, float] | None = None,
+        without: Collection[str] = (),
     ) -> None:
-        self.knowledge = knowledge or Knowledge()
+        self.knowledge, self.without = knowledge or Knowledge(), without
         self.wishes = dict(sorted((wishes or {}).items()))
 
     def start(self, wave: Sequence[Live]) -> None:
@@ -54,7 +58,7 @@ class Curious:
                     "The embedded Alice explores worlds seen as a grid, and env.spec names one "
                     "that shows none; let a language model explore it (alice.explore: model)."
                 )
-            live.memory = _Mind(self.knowledge, self.wishes, live)
+            live.memory = _Mind(self.knowledge, self.wishes, self.without, live)
 
     def act(self, lives: Sequence[Live]) -> list[Reply]:
         """Decide for each episode; a tag says what for, e.g. "intent:use tree".
@@ -82,11 +86,17 @@ class Curious:
 class _Mind:
     """What Alice has in mind in one episode: her goal, and what comes before it."""
 
-    def __init__(self, knowledge: Knowledge, wishes: Mapping[str, float], live: Live) -> None:
+    def __init__(
+        self,
+        knowledge: Knowledge,
+        wishes: Mapping[str, float],
+        without: Collection[str],
+        live: Live,
+    ) -> None:
         actions = list(live.info.get("admissible_actions", ()))
-        self.draw = live.draw
-        self.senses = Senses(knowledge, live.info)
-        self.aims = Aims(self.senses, actions, wishes, live.draw)
+        self.draw, self.fights = live.draw, "fight" not in without
+        self.senses = Senses(knowledge, live.info, without)
+        self.aims = Aims(self.senses, actions, wishes, live.draw, without)
         self.pursuit = Pursuit(self.senses, self.aims, live.draw)
         self.goal: Step | None = None
         self.goal_age = 0
@@ -102,7 +112,7 @@ class _Mind:
             choice = (senses.attempt.intent, senses.attempt.intent)
         else:
             senses.take_stock()
-            choice = self._defend() or self._trial() or self._pursue()
+            choice = (self.fights and self._defend()) or self._trial() or self._pursue()
         senses.aim(choice[0])
         return choice
 

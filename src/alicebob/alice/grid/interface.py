@@ -1,9 +1,8 @@
-"""Interface: the words of a world seen as a grid, all that Alice is told.
+"""Interface: the words of a world seen as a grid, all names that Alice is told.
 
-Her only prior knowledge: what moves her which way, what presses on the faced thing, what does
-nothing, which vital is her life, and which names in a view are no things. Any other action is just
-a name to her. Does not: say what any of it is good for. A grid with other words needs them here and
-nothing else.
+What moves her which way, what presses on the faced thing, what does nothing, which vital is her
+life, and which names in a view are no things. Any other action is just a name to her. Does not: say
+what any of it is good for. A grid with other words needs them here and nothing else.
 """
 
 from __future__ import annotations

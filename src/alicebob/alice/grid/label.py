@@ -3,23 +3,21 @@
 A skill is the stretch from where Alice began to intend it to the event, with an instruction in
 words that name the event, written after the fact. A good whole episode is a skill too, "open_play".
 Turns of its stretches that achieved nothing, or once more what was never used, are tagged
-"aimless", to be read and not learnt from; those of other stretches whose event had happened before
-in the episode "again". Invariant: nothing is said of a turn that lies after the event of its own
-stretch; the same episodes give the same skills. Does not: write thoughts (see `think`), or check
-that skills replay.
+"aimless", to be read and not learnt from; those of other stretches "again" where their event had
+happened before in the episode, or where no event ends them (to look around, to rest). Invariant:
+nothing is said of a turn that lies after the event of its own stretch; the same episodes give the
+same skills. Does not: write thoughts (see `think`), or check that skills replay.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-
-from numpy.random import Generator, default_rng
 
 from alicebob import words
 from alicebob.alice.grid.intents import goals, intent, subject
+from alicebob.draws import generator
 from alicebob.envs.hooks import TOLD
 from alicebob.sight import numbers
 from alicebob.trace import AGAIN, AIMLESS, OPEN_PLAY, Episode, Outcome, Skill, Turn
@@ -38,11 +36,13 @@ def label(
     open_play: bool = True,
     open_play_share: float = 0.5,
     max_turns: int = 30,
+    without: Collection[str] = (),
 ) -> list[Skill]:
     """Return the skills that the episodes show, in the order of episodes and turns.
 
     Of whole episodes the best `open_play_share` are kept, by the number of different events, and
     `told` is their instruction. The turns are as recorded, but for thoughts: they have none.
+    `without` are the priors that are left out.
     """
     usual = _usual_intents(episodes)
     good = _best(episodes, open_play_share) if open_play else set()
@@ -50,7 +50,7 @@ def label(
     for episode in episodes:
         skills.extend(_cuts(episode, round_id, usual, max_turns))
         if episode.id in good:
-            skills.append(_whole(episode, round_id, told))
+            skills.append(_whole(episode, round_id, told, "unused" in without))
     return skills
 
 
@@ -122,14 +122,11 @@ def _cut(episode: Episode, round_id: str, event: str, start: int, end: int) -> S
     """Return the skill that some turns of an episode show."""
     turns = tuple(_turn(turn) for turn in episode.turns[start:end])
     skill = _skill(episode, round_id, event, start, turns)
-    return replace(skill, instruction=words.instruction(event, _draw(skill.id)))
+    draw = generator("words", skill.id, skill.seed)
+    return replace(skill, instruction=words.instruction(event, draw))
 
 
-def _draw(name: str) -> Generator:
-    return default_rng(list(hashlib.sha256(name.encode()).digest()))
-
-
-def _whole(episode: Episode, round_id: str, told: str) -> Skill:
+def _whole(episode: Episode, round_id: str, told: str, hoards: bool) -> Skill:
     """Return the whole episode, with tags on the turns that are not learnt from as the rest."""
     last = len(episode.turns)
     if episode.outcome is Outcome.FAILURE:
@@ -138,7 +135,7 @@ def _whole(episode: Episode, round_id: str, told: str) -> Skill:
     for index, turn in enumerate(episode.turns):
         for event in turn.events:
             first.setdefault(event, index)
-    idle = _hoarded(episode)
+    idle = set() if hoards else _hoarded(episode)
     turns = []
     for index, (goal, reached) in enumerate(goals(episode.turns)):
         again = index > first.get(goal, -1)

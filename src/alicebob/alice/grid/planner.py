@@ -45,9 +45,11 @@ class Planner:
         world: WorldMap,
         held: Mapping[str, int],
         low: Collection[str] = (),
+        chains: bool = True,
     ) -> None:
         self.model = model
         self.low = low
+        self.depth = DEPTH if chains else 0
         self.world = world
         self.held = held
         self._memo: dict[str, Step | None] = {}
@@ -76,7 +78,7 @@ class Planner:
         return self._act(action, dict(wanted), near, frozenset())
 
     def _plan(self, intent: str, stack: frozenset[str]) -> Step | None:
-        if intent in stack or len(stack) > DEPTH:
+        if intent in stack or len(stack) > self.depth:
             return None
         if intent in self._memo:
             return self._memo[intent]

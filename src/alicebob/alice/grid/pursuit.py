@@ -197,7 +197,7 @@ class Pursuit:
         """Return for each thing how much more often the wanted one is found beside it."""
         names, beside = self.senses.map.names, self.senses.model.beside
         appeal = self.draw.random(len(names)) * 2.0
-        if wanted not in beside:
+        if wanted not in beside or "beside" in self.aims.without:
             return appeal
         total = sum(beside[wanted].values())
         everything = sum(sum(counts.values()) for counts in beside.values())

@@ -8,7 +8,7 @@ decide what to do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,12 +49,15 @@ class Attempt:
 class Senses:
     """The state of one episode as Alice sees it, and the evidence it gives."""
 
-    def __init__(self, knowledge: Knowledge, info: Mapping[str, Any]) -> None:
+    def __init__(
+        self, knowledge: Knowledge, info: Mapping[str, Any], without: Collection[str] = ()
+    ) -> None:
         self.evidence = Evidence(knowledge)
         self.model = self.evidence.model
         self.seen = self.evidence.seen
         self.map = WorldMap()
         self.info = info
+        self._heals = "heal" not in without  # a prior
         self.vitals = [name for name, amount in info["inventory"].items() if amount > 0]
         self.full = {name: info["inventory"][name] for name in self.vitals}
         self.held: dict[str, int] = {}
@@ -241,7 +244,7 @@ class Senses:
         gains = {
             name: n - had.get(name, 0)
             for name, n in held.items()
-            if n > had.get(name, 0) and (name != LIFE or asleep)
+            if n > had.get(name, 0) and (name != LIFE or asleep or not self._heals)
         }
         uses = {
             name: n - held.get(name, 0)

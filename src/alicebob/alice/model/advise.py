@@ -1,12 +1,12 @@
 """Advising by a language model: what it says after a round, and what it wants to explore next.
 
-Invariant: feedback that does not fit its schema, names what is not there or cites what it was not
-shown is rejected and counted. Does not: judge.
+Invariants: feedback that does not fit its schema, names what is not there or cites what it was not
+shown is rejected and counted; what is kept is plain words, without a link, image or HTML. Does not:
+judge.
 """
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from pydantic import Field
 from alicebob.alice.feedback import WISHES, Feedback, Verdict, rows_of
 from alicebob.alice.model.asking import Answer, Asker, Tally, prompt
 from alicebob.policies.chat import Chat
+from alicebob.untrusted import markdown
 
 __all__ = ["write_with"]
 
@@ -64,8 +65,7 @@ def write_with(
     total = sum(answer.explore.values())
     weights = {n: round(w / total, 4) for n, w in sorted(answer.explore.items()) if w > 0}
     cites = f"\n\nCited: {', '.join(answer.evidence)}.\n"
-    said = html.escape(answer.prose.strip(), quote=False)
-    prose = f"# Feedback after {round_id}\n\n{said}{cites}"
+    prose = f"# Feedback after {round_id}\n\n{markdown(answer.prose.strip())}{cites}"
     return Feedback(round_id, rows, weights, prose), asker.tally
 
 

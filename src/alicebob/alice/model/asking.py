@@ -21,9 +21,9 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from alicebob.journal import append_line, read_lines
 from alicebob.policies.chat import Chat, Question
 from alicebob.policies.endpoint import Completion
-from alicebob.trace import append_line, read_lines
 
 __all__ = ["Answer", "Asker", "Tally", "one_line", "prompt", "prompt_hash"]
 
@@ -101,7 +101,7 @@ class Asker(Generic[A]):
         `done` is called for each prompt that is settled. Raises ProviderError where answers could
         not be had; what was answered is in the journal.
         """
-        known = {line["key"]: line for line in read_lines(self.journal)}
+        known = {line["key"]: line for line in read_lines(self.journal, self._line)}
         settled: dict[int, A | None] = {}
         open_: list[int] = []
         for number, text in enumerate(prompts):
@@ -110,7 +110,7 @@ class Asker(Generic[A]):
                 open_.append(number)
                 continue
             self._count(line)
-            settled[number] = self.shape.model_validate(line["answer"]) if line["answer"] else None
+            settled[number] = line["answer"]
             done()
         for number, answer in self._settle(prompts, open_):
             settled[number] = answer
@@ -167,6 +167,14 @@ class Asker(Generic[A]):
         }
         append_line(self.journal, line)
         self._count(line)
+
+    def _line(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a line of the journal with its answer; raises ValueError where it is none."""
+        answer = line["answer"]
+        counts = [line[name] for name in ("tries", "prompt_tokens", "reply_tokens")]
+        if not isinstance(line["key"], str) or not all(type(n) is int and n >= 0 for n in counts):
+            raise ValueError("it is no answer that was settled")
+        return {**line, "answer": None if answer is None else self.shape.model_validate(answer)}
 
     def _count(self, line: Mapping[str, Any]) -> None:
         self.tally.asked += 1

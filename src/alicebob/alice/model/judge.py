@@ -1,7 +1,8 @@
 """Judging by a language model: did Bob carry out what he was told, and if not, why?
 
-Invariant: a verdict that does not fit its schema or names what is not there is rejected and
-counted; an unjudged trial counts for nothing. Does not: look at test episodes.
+Invariants: a verdict that does not fit its schema or names what is not there is rejected and
+counted; an unjudged trial counts for nothing; a detail is one line that is harmless in Markdown.
+Does not: look at test episodes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from alicebob.alice.model.asking import Answer, Asker, Tally, prompt
 from alicebob.alice.model.transcript import shown
 from alicebob.policies.chat import Chat
 from alicebob.trace import Episode, Outcome, Turn
+from alicebob.untrusted import markdown
 
 __all__ = ["agreement", "judge_with"]
 
@@ -73,7 +75,7 @@ def judge_with(
                 episode.meta["target"],
                 answer.success,
                 "" if answer.success else answer.reason,
-                "" if answer.success else answer.detail + where,
+                "" if answer.success else markdown(" ".join(answer.detail.split())) + where,
             )
         )
     return verdicts, asker.tally

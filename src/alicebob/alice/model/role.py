@@ -8,11 +8,11 @@ Alice is asked.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alicebob import environment
 from alicebob.envs import World
 from alicebob.envs.hooks import actions_of
 from alicebob.errors import UsageError
@@ -78,23 +78,27 @@ class Role:
 
     def endpoint(self) -> Endpoint:
         """Return the endpoint; raises UsageError where the environment does not say enough."""
-        url = os.environ.get(URL, "")
+        url = environment.text(URL)
         if not url:
             raise UsageError(
                 f"alice.model is {self.name}; put the address of its endpoint, such as "
                 f"http://127.0.0.1:8000/v1, into the environment variable {URL}."
             )
-        prices = (os.environ.get(PRICES) or "0 0").split()
-        if len(prices) != 2:
-            raise UsageError(f"{PRICES} must be two numbers, such as '0.15 0.60'.")
-        limits = [_number(f"{CAPS}{name}") for name in ("REQUESTS", "TOKENS", "COST")]
+        cost, prices = environment.number(f"{CAPS}COST", None), environment.text(PRICES)
+        if cost is not None and not prices:
+            raise UsageError(f"{CAPS}COST cannot be kept without {PRICES}, such as '0.15 0.60'.")
+        read, written = environment.numbers(PRICES, (0.0, 0.0))
         return Endpoint(
             url,
             self.name.removeprefix(SERVED),
-            key_env=KEY if os.environ.get(KEY) else "",
-            prices=(_amount(prices[0]), _amount(prices[1])),
-            limits=Limits(_whole(limits[0]), _whole(limits[1]), limits[2]),
-            concurrency=_whole(_number(CONCURRENCY)) or 16,
+            key_env=KEY if environment.text(KEY) else "",
+            prices=(read, written),
+            limits=Limits(
+                environment.whole(f"{CAPS}REQUESTS", None),
+                environment.whole(f"{CAPS}TOKENS", None),
+                cost,
+            ),
+            concurrency=environment.whole(CONCURRENCY, 16),
             ledger=self.ledger,
         )
 
@@ -140,22 +144,3 @@ class Role:
 
         model, tokenizer = self.load()
         return Local(settle(model), Conversation(tokenizer, "full", actions), **sampling)
-
-
-def _number(name: str) -> float | None:
-    text = os.environ.get(name, "")
-    return _amount(text, name) if text else None
-
-
-def _whole(number: float | None) -> int | None:
-    return None if number is None else int(number)
-
-
-def _amount(text: str, name: str = PRICES) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise UsageError(f"{name} must be a number from 0, not {text!r}.")
-    return number

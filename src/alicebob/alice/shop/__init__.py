@@ -17,9 +17,22 @@ from alicebob.trace import Episode, Skill
 
 __all__ = ["ROOM"]
 
+PRIORS = {
+    "explore": {
+        "persona": "Words of her persona are worth a search when she knows better ones too, and "
+        "what reminds of them draws her.",
+        "options": "Options are named in the search, and where a product has others, these are "
+        "searched for.",
+    },
+    "label": {
+        "templates": "A purchase is asked for in the sentences that the shop's own goals are in.",
+    },
+}
+
 
 def _label(episodes: Sequence[Episode], round_id: str, world: World, params: Params) -> list[Skill]:
-    return label.label(episodes, round_id, max_turns=params.skills.max_turns)
+    without = getattr(params.alice, "without", ())
+    return label.label(episodes, round_id, max_turns=params.skills.max_turns, without=without)
 
 
 ROOM = Room(
@@ -35,4 +48,5 @@ ROOM = Room(
     advise=advise.advise,
     reasons=MappingProxyType(judge.REASONS),
     reads=MappingProxyType({"label": ("skills.max_turns",)}),
+    priors=MappingProxyType(PRIORS),
 )

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from numpy.random import Generator, default_rng
+from numpy.random import Generator
 
 from alicebob.alice.room import EVIDENCE
 from alicebob.alice.shop.memory import Known, Memory, head_of
@@ -50,18 +50,21 @@ class _Plan:
     options: Mapping[str, str] = field(default_factory=dict)
     cheap: bool = False
 
-    @property
-    def query(self) -> str:
-        """What to type: the words, and the options as the shop names them."""
-        return said(self.words, dict(self.options), NO_LIMIT)
+    def query(self, options: bool) -> str:
+        """Return what to type: the words, and the options as the shop names them."""
+        return said(self.words, dict(self.options) if options else {}, NO_LIMIT)
 
 
 class Shopper:
-    """The policy: one mind per live episode."""
+    """The policy: one mind per live episode, `without` some of the priors of the room."""
 
     def __init__(
-        self, memory: Memory | None = None, wishes: Mapping[str, float] | None = None
+        self,
+        memory: Memory | None = None,
+        wishes: Mapping[str, float] | None = None,
+        without: Collection[str] = (),
     ) -> None:
+        self.names_options, self.has_taste = "options" not in without, "persona" not in without
         self.memory = memory or Memory()
         self.wishes = dict(sorted((wishes or {}).items()))
         self._things = self.memory.things()
@@ -75,8 +78,7 @@ class Shopper:
         for live in wave:
             if "page" not in live.info:
                 raise UsageError("The embedded Alice was to shop where there are no pages.")
-            # A shop is the same for every seed, so that her draws must follow from it.
-            live.memory = _Mind(self, live, default_rng(live.task.seed))
+            live.memory = _Mind(self, live, live.draw)
 
     def act(self, lives: Sequence[Live]) -> list[Reply]:
         """Decide for each episode; a tag says what for, e.g. "intent:find running shoes"."""
@@ -105,7 +107,7 @@ class Shopper:
             names = [wish]
         if not names:
             return _scouting(persona, draw)
-        liked = _stems(persona)
+        liked = _stems(persona) if self.has_taste else set()
         weights = [_appeal([products[a] for a in things[name]], liked) for name in names]
         thing = names[_choice(weights, draw)]
         kin = [products[asin] for asin in things[thing]]
@@ -164,16 +166,18 @@ class _Mind:
         return len(self.live.turns) >= self.live.task.max_turns - HASTE
 
     def _search(self, page: Page) -> tuple[str, str]:
-        draw = self.draw
+        draw, shopper = self.draw, self.shopper
         first = self.searches == 0
         self.searches += 1
         if self.again:
             self.again = False
-        elif first and (not self.shopper.memory.products or draw.random() < SCOUTING):
+        elif first and (
+            not shopper.memory.products or (shopper.has_taste and draw.random() < SCOUTING)
+        ):
             self.plan = _scouting(page.told, draw)
         else:
-            self.plan = self.shopper.plan(page.told, draw, self.reader.memory)
-        return f"search[{self.plan.query}]", self._intent()
+            self.plan = shopper.plan(page.told, draw, self.reader.memory)
+        return f"search[{self.plan.query(shopper.names_options)}]", self._intent()
 
     def _open(self, page: Page) -> tuple[str, str]:
         """Open the first offer that suits the plan best; where none does, search again."""
@@ -203,8 +207,10 @@ class _Mind:
         there = plan.options and all(v in groups.get(n, ()) for n, v in plan.options.items())
         if groups and not there and self.searches < SEARCHES and not self._hurried:
             # Now she knows what there is to choose from, and asks for that.
-            self.plan, self.again = replace(plan, options=_options(groups, draw)), True
-            return "click[back to search]", self._intent()
+            plan = self.plan = replace(plan, options=_options(groups, draw))
+            if self.shopper.names_options:
+                self.again = True
+                return "click[back to search]", self._intent()
         for name, value in plan.options.items():
             if name not in live.info["options"] and value in groups.get(name, ()):
                 return f"click[{value}]", f"choose {name}"

@@ -10,7 +10,7 @@ over. Does not: check that the purchase fulfils it; `alicebob.alice.validity` pl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
@@ -46,11 +46,14 @@ def label(
     round_id: str,
     *,
     max_turns: int = 30,
+    without: Collection[str] = (),
 ) -> list[Skill]:
     """Return a skill for each purchase that its search explains, in the order of episodes.
 
     Its turns are as they were played, but for the request on their pages, and have no thoughts.
+    `without` are the priors that are left out.
     """
+    worded = _listed if "templates" in without else _request
     skills: list[Skill] = []
     for episode in episodes:
         bought = episode.summary.get("result")
@@ -58,7 +61,7 @@ def label(
             continue
         found = _purchase(episode, bought)
         if found is not None and len(found.turns) <= max_turns:
-            skills.extend(_skill(episode, round_id, found, bought))
+            skills.extend(_skill(episode, round_id, found, bought, worded))
     return skills
 
 
@@ -103,15 +106,17 @@ def _skill(
     round_id: str,
     found: _Purchase,
     bought: Mapping[str, Any],
+    worded: Callable[..., str],
 ) -> Iterator[Skill]:
     name = f"{round_id}-{episode.id}-{found.turns[0]:04d}-buy"
     attributes, thing = _meaning(found)
     if not thing:
         return
     dearest = max(prices(found.price), default=0.0)
-    limit = price_limit(dearest, draw_for("request", name)) if dearest else NO_LIMIT
+    limit = price_limit(dearest, draw_for("request", name, episode.seed)) if dearest else NO_LIMIT
     options = {group: str(value) for group, value in sorted(bought["options"].items())}
-    request = _request(episode, attributes, thing, options, limit, draw_for("style", name))
+    style = draw_for("style", name, episode.seed)
+    request = worded(episode, attributes, thing, options, limit, style)
     goal = {
         "asin": bought["asin"],
         "instruction": request,
@@ -184,6 +189,19 @@ def _request(
         wish = ", ".join(attributes) + (" " if attributes else "") + thing
         return said(f"Find me {wish}", dict(options), limit)
     return asked(thing, attributes, list(options.values()), draw) + limit_text(limit)
+
+
+def _listed(
+    episode: Episode,
+    attributes: Sequence[str],
+    thing: str,
+    options: Mapping[str, str],
+    limit: float,
+    draw: Random,
+) -> str:
+    """Return a request as a mere list of what is wanted."""
+    dear = [f"{limit:.2f}"] if limit < NO_LIMIT else []
+    return "; ".join([thing, *attributes, *options.values(), *dear])
 
 
 def _turns(episode: Episode, numbers: Sequence[int], request: str) -> Iterator[Turn]:

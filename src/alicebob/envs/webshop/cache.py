@@ -20,7 +20,7 @@ __all__ = ["built", "place"]
 def place(name: str) -> Path:
     """Return where the folder of that name is, or would be."""
     root = os.environ.get("ALICEBOB_CACHE") or "~/.cache/alicebob"
-    return Path(root).expanduser() / "webshop" / name
+    return Path(os.path.expanduser(root)) / "webshop" / name  # of nobody's home, as it stands
 
 
 def built(name: str, build: Callable[[Path], None]) -> Path:

@@ -1,14 +1,17 @@
 """Presets: named sizes of an experiment, written into params.yaml with one word.
 
 A preset is a YAML file beside this one: a comment that says what it is for and what it needs, and
-the values in which it differs from `laptop`, which has them all. Invariant: applying one keeps the
-comments and the rounds, and leaves nothing of another preset behind. Does not: hold code.
+the values in which it differs from `laptop`, which is the params.yaml of a fresh clone. Invariant:
+applying one keeps the comments, the seeds and the rounds, and leaves nothing of another preset
+behind. Does not: hold code.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -17,9 +20,10 @@ from ruamel.yaml.comments import CommentedSeq
 from alicebob.errors import UnknownName
 from alicebob.experiment.edit import edit
 
-__all__ = ["about", "apply", "known"]
+__all__ = ["about", "apply", "known", "shipped"]
 
 DEFAULT = "laptop"
+KEPT = ("seed", "method", "seeds", "rounds")  # no preset sets these
 
 
 def known() -> list[str]:
@@ -29,27 +33,41 @@ def known() -> list[str]:
 
 def about(name: str) -> str:
     """Return what a preset is for and what it needs, in one line; raises UnknownName."""
-    lines = _text(name).splitlines()
-    comment = [line[1:].strip() for line in lines if line.startswith("#")]
+    comment = []
+    for line in _text(name).splitlines():
+        if not line.startswith("#"):
+            break
+        comment.append(line[1:].strip())
     return " ".join(comment)
 
 
-def apply(name: str) -> int:
-    """Set a preset's values in ./params.yaml; return how many of them were others before.
+def shipped() -> str:
+    """Return the params.yaml of a fresh clone."""
+    return _text(DEFAULT).partition("\n\n")[2]
 
+
+def apply(name: str | None, changes: Mapping[str, Any] = MappingProxyType({})) -> int:
+    """Set a preset's values in ./params.yaml, where one is named, and then other values.
+
+    `changes` has dotted names, e.g. `train.epochs`. Returns how many values were others before.
     Raises UnknownName, and UsageError where the file then does not check; it is left as it was.
     """
-    values: dict[str, dict[str, Any]] = YAML(typ="safe").load(_text(DEFAULT))
-    for block, settings in YAML(typ="safe").load(_text(name)).items():
-        values[block] |= settings
+    values: dict[str, Any] = {}
+    if name is not None:
+        for source in (DEFAULT, name):
+            for block, settings in YAML(typ="safe").load(_text(source)).items():
+                if block not in KEPT:
+                    values |= {f"{block}.{key}": value for key, value in settings.items()}
     changed = 0
 
     def change(data: Any) -> None:
         nonlocal changed
-        for block, settings in values.items():
-            for key, value in settings.items():
-                changed += data[block].get(key) != value
-                data[block][key] = _on_one_line(value)
+        for dotted, value in {**values, **changes}.items():
+            block, _, key = dotted.partition(".")
+            whole = key and isinstance(data.get(block), Mapping)
+            where, key = (data[block], key) if whole else (data, dotted)
+            changed += where.get(key) != value
+            where[key] = _on_one_line(value)
 
     edit(change)
     return changed

@@ -1,0 +1,55 @@
+"""Environment: what differs from machine to machine, read from environment variables.
+
+Invariant: a value that is not what it should be is an error of one sentence that names the
+variable. Does not: read parameters of an experiment (see `alicebob.settings`).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TypeVar
+
+from alicebob.errors import UsageError
+
+__all__ = ["number", "numbers", "text", "whole"]
+
+D = TypeVar("D", float, int, None)
+
+
+def text(name: str) -> str:
+    """Return a variable without the blanks around it, "" for none."""
+    return os.environ.get(name, "").strip()
+
+
+def number(name: str, default: D, least: float = 0.0) -> float | D:
+    """Return a variable as a finite number from `least`; raises UsageError for anything else."""
+    found = text(name)
+    return _number(name, found, least) if found else default
+
+
+def whole(name: str, default: D, least: int = 1) -> int | D:
+    """Return a variable as a whole number from `least`; raises UsageError for anything else."""
+    found = text(name)
+    return int(_number(name, found, least, whole=True)) if found else default
+
+
+def numbers(name: str, default: tuple[float, ...]) -> tuple[float, ...]:
+    """Return a variable as as many numbers from 0 as the default has; raises UsageError."""
+    found = text(name).split()
+    if found and len(found) != len(default):
+        raise UsageError(
+            f"{name} must be {len(default)} numbers with a blank between, not {len(found)}."
+        )
+    return tuple(_number(name, word, 0.0) for word in found) or default
+
+
+def _number(name: str, found: str, least: float, whole: bool = False) -> float:
+    try:
+        value = float(found)
+    except ValueError:
+        value = math.nan
+    if math.isfinite(value) and value >= least and (value.is_integer() or not whole):
+        return value
+    kind = f"{least:g}, and a whole one" if whole else f"{least:g}"
+    raise UsageError(f"{name} must be a number from {kind}, not {found[:40]!r}.")
