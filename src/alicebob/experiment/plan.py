@@ -34,6 +34,16 @@ __all__ = ["PLAN", "check", "contents", "declared", "planned", "way", "write"]
 PLAN = Path("data/plan")
 BEFORE = ("base", "start", "evaluate")  # the stages of r000
 AFTER = ("explore", "skills", "train", "evaluate", "feedback")
+#: Blocks that a lineage has whatever its rounds do with them.
+SHARED = ("seeds", "env", "base")
+#: Other choices of Alice's under which a key that nobody reads might be read.
+CHANGES: tuple[dict[str, str], ...] = (
+    {},
+    {"explore": "model"},
+    {"explore": "embedded"},
+    {"label": "model"},
+    {"label": "embedded"},
+)
 NO_METHOD = Method("none", "the untrained Bob", act=as_he_is)  # r000 is before all methods
 
 
@@ -138,7 +148,7 @@ def _check_shared(experiment: Experiment, used: set[str]) -> None:
     shipped, values = _leaves(_shipped()), _leaves(experiment.shared)
     for name, value in values.items():
         block = name.partition(".")[0]
-        if name in used or block in ("seeds", "env") or shipped.get(name, value) == value:
+        if name in used or block in SHARED or shipped.get(name, value) == value:
             continue
         raise _unread(name, params, str(experiment.path))
 
@@ -152,7 +162,7 @@ def _unread(name: str, params: Params, where: str) -> UsageError:
     """Say who would read a key that is read by nobody here."""
     readers = []
     for other in known():
-        for change in ({}, {"explore": "model"}, {"explore": "embedded"}, {"label": "model"}):
+        for change in CHANGES:
             alice = params.alice.model_copy(update=change)
             if name in _all_reads(params.model_copy(update={"method": other, "alice": alice})):
                 told = "".join(f" with alice.{verb}: {who}" for verb, who in change.items())

@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -106,13 +106,18 @@ def _watch(chain: Sequence[Any]) -> None:
     os._exit(143)
 
 
-def code_hash() -> str:
-    """Return a hash of this package's sources and data; what is compiled from them is none."""
+def code_hash(own: Iterable[Path] = ()) -> str:
+    """Return a hash of this package's sources and data, and of files of one's own.
+
+    What is compiled from them is none.
+    """
     digest, root = hashlib.sha256(), Path(__file__).parent.parent
     for path in sorted(root.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
             name = path.relative_to(root).as_posix()
             digest.update(f"\0{name}\0".encode() + path.read_bytes())
+    for path in own:
+        digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 
 

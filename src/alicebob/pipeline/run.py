@@ -25,6 +25,7 @@ from alicebob.errors import AliceBobError
 from alicebob.experiment.params import schema
 from alicebob.experiment.places import PLACES, place
 from alicebob.experiment.plan import declared, planned, way
+from alicebob.experiment.sources import behind
 from alicebob.experiment.stages import STAGES, address
 from alicebob.experiment.tables import write_plots
 from alicebob.experiment.work import WORK, Folder, code_hash, die_with_dvc, publish
@@ -144,17 +145,19 @@ def run_stage(stage: str, round_id: str, body: Callable[[Context], None]) -> Non
     context = Context(stage, round_id, prev, method, params, folder, main)
     with _disk(context):
         key = {"stage": stage, "plan": plan, "inputs": content_hash(*inputs)}
+        code = code_hash(behind(method, plan["params"].get("env", {}).get("spec")))
         if main:
-            _lead(context, key, body)
-        elif folder.joined(key, code_hash()):
+            _lead(context, key, code, body)
+        elif folder.joined(key, code):
             body(context)
 
 
-def _lead(context: Context, key: Mapping[str, Any], body: Callable[[Context], None]) -> None:
+def _lead(
+    context: Context, key: Mapping[str, Any], code: str, body: Callable[[Context], None]
+) -> None:
     """Do what one process of a stage does: hold its folder, work, publish."""
     folder, outs = context.folder, STAGES[context.stage].outs
     with folder.held(environment.number("ALICEBOB_LOCK_WAIT", 30.0)):
-        code = code_hash()
         if folder.open(key, code):
             print(f"Finished before; published again from {folder.path}.", file=sys.stderr)
         else:
