@@ -30,7 +30,7 @@ from numpy.random import Generator, default_rng
 from ruamel.yaml import YAML
 from tiny_rounds import OFTEN, begin, environment, lay_out
 
-TINY = OFTEN | {"bob": {"lora_rank": 64}, "rounds": {"r001": {"prev": "r000"}}}
+ONE_ROUND = {"bob": {"lora_rank": 64}, "rounds": {"r001": {"prev": "r000"}}}
 CUT_OFF = ("base/r000", "explore/r001", "train/r001", "evaluate/r001")
 ENOUGH = 2  # checkpoints, or episodes, until work is cut off
 ROOM = 140 * 1024  # bytes of a file at most, on a full disk: less than a checkpoint's weights
@@ -286,12 +286,12 @@ def shown(table: dict[str, dict[str, Counter[str]]], columns: tuple[str, ...]) -
 @click.option("--few", default=0, help="Trials of each row; 0: all.")
 @click.option("--only", default="", help="Of rows in whose name this expression is found.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--preset", default="laptop", show_default=True)
+@click.option("--preset", default="laptop", show_default=True, type=click.Choice(sorted(OFTEN)))
 def main(few: int, only: str, seed: int, preset: str) -> None:
     """Damage, run again, compare."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "rounds"
-        lay_out(folder, preset, more=TINY)
+        lay_out(folder, preset, more=OFTEN[preset] | ONE_ROUND)
         if begin(folder).wait():
             sys.exit(f"the run left alone failed:\n{(folder / 'log.txt').read_text()[-2000:]}")
         table = tried(Rounds(folder, Path(temporary) / "halves", default_rng(seed)), few, only)

@@ -5,13 +5,14 @@
     python scripts/kill_test.py --preset webshop       # in the shop
 
 Two kills of three wait for a checkpoint of the base or of a round's training and come a moment
-later; the others come at any time. Runs copies of this repository with tiny parameters in a
-temporary folder, prints a line per trial, and exits 1 when a hash differs or fewer than half of the
-kills came after a checkpoint. DVC's run cache is off: nothing is taken from an earlier trial.
+later; the others come at any time in any stage. Runs copies of this repository with tiny parameters
+in a temporary folder, prints a line per trial, and exits 1 when a hash differs or when fewer than
+half of the kills came after a checkpoint. DVC's run cache is off: no trial takes from another.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -30,31 +32,26 @@ POLL = 0.01  # seconds
 MOMENT = 0.5  # seconds, at most, from a checkpoint to the kill
 
 
-def wait_for_checkpoints(
-    folder: Path, process: subprocess.Popen[bytes], stage: str, count: int
-) -> bool:
-    """Wait until a stage has written so many checkpoints; tell if it has, and is not done."""
-    work, seen = folder / ".work" / stage, set()
+def wait_for(folder: Path, process: subprocess.Popen[bytes], stage: str, marks: str) -> bool:
+    """Wait until a stage has written a mark; tell if it has, and is not done."""
+    work = folder / ".work" / stage
     while process.poll() is None and not (work / "DONE").exists():
-        seen |= {mark.parent.name for mark in work.glob("scratch/fit/*/COMPLETE")}
-        if len(seen) >= count:
+        if any(work.glob(marks)):
             return True
         time.sleep(POLL)
     return False
 
 
-def killed(folder: Path, aimed: bool, parent: bool, seconds: float, draw: Generator) -> str:
+def killed(folder: Path, whole: Path, aimed: bool, parent: bool, draw: Generator) -> str:
     """Run the rounds, kill them, and return when that was, in words."""
     process = begin(folder)
-    try:
-        if aimed:
-            stage, count = str(draw.choice(TRAINED)), int(draw.integers(1, 3))
-            if wait_for_checkpoints(folder, process, stage, count):
-                process.wait(float(draw.uniform(0, MOMENT)))
-        else:
-            process.wait(float(draw.uniform(0, seconds)))
-    except subprocess.TimeoutExpired:
-        pass
+    works = sorted(key.parent.relative_to(whole / ".work") for key in whole.glob(".work/*/*/KEY"))
+    stage = str(draw.choice(TRAINED if aimed else [work.as_posix() for work in works]))
+    if wait_for(folder, process, stage, "scratch/fit/*/COMPLETE" if aimed else "KEY"):
+        name, round_id = stage.split("/")
+        took = json.loads((whole / f"logs/{round_id}-{name}.json").read_text())["seconds"]
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(float(draw.uniform(0, MOMENT if aimed else took)))
     if process.poll() is not None:
         return "it had ended"
     (os.kill if parent else os.killpg)(process.pid, signal.SIGKILL)
@@ -73,25 +70,23 @@ def killed(folder: Path, aimed: bool, parent: bool, seconds: float, draw: Genera
 @click.option("--kills", default=1, show_default=True, help="Kills in each trial.")
 @click.option("--parent", is_flag=True, help="Kill only DVC, not what it started.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--preset", default="laptop", show_default=True)
+@click.option("--preset", default="laptop", show_default=True, type=click.Choice(sorted(OFTEN)))
 def main(trials: int, kills: int, parent: bool, seed: int, preset: str) -> None:
     """Kill, run again, compare."""
     draw = default_rng(seed)
     with tempfile.TemporaryDirectory() as temporary:
         whole = Path(temporary) / "whole"
-        lay_out(whole, preset, more=OFTEN)
-        begun = time.monotonic()
+        lay_out(whole, preset, more=OFTEN[preset])
         if begin(whole).wait():
             sys.exit(f"the run left alone failed:\n{(whole / 'log.txt').read_text()[-2000:]}")
-        seconds = time.monotonic() - begun
         expected = hashes(whole)
-        click.echo(f"left alone: {seconds:.0f} s, {len(expected)} outputs")
+        click.echo(f"left alone: {len(expected)} outputs")
         failures = after = resumed = 0
         for trial in range(trials):
             folder = Path(temporary) / f"trial{trial}"
-            lay_out(folder, preset, more=OFTEN)
+            lay_out(folder, preset, more=OFTEN[preset])
             moments = [
-                killed(folder, (trial + kill) % 3 != 2, parent, seconds, draw)
+                killed(folder, whole, (trial + kill) % 3 != 2, parent, draw)
                 for kill in range(kills)
             ]
             again = begin(folder).wait()

@@ -34,8 +34,14 @@ ROOM = {
     "train": {"pack_tokens": 1500},
     "evaluate": {"max_turns": 4, "worlds": 6},  # as shipped: there are no trials in a shop
 }
-#: More steps, so that there are checkpoints of the base and of every round.
-OFTEN = {"base": {"batch": 1, "epochs": 8}, "train": {"batch": 1, "every": 2}}
+#: More steps, so that there are checkpoints of the base and of every round, by preset.
+OFTEN = {
+    "laptop": {"base": {"batch": 1, "epochs": 8}, "train": {"batch": 1, "every": 2}},
+    "webshop": {
+        "base": {"batch": 1, "epochs": 6, "episodes": 40},
+        "train": {"batch": 1, "every": 2, "budget": 40000},
+    },
+}
 
 
 def lay_out(

@@ -94,6 +94,10 @@ def test_a_stage_gets_what_is_planned_and_nothing_else(planned):
             "  r001: {prev: r000, alice: {turns: 4}}\n",
             r"rounds.r001: alice.turns is not read by exif .*alice.explore: model would",
         ),
+        (
+            "  r001: {prev: r000, alice: {without: [fence, unused], explore: model, model: bob}}\n",
+            r"rounds.r001: alice.without: fence is not read by exif .*alice.explore: embedded",
+        ),
         ("  r001: {prev: r000, method: exiv}\n", "Unknown method 'exiv'.*'exif'"),
         ("  r001: {prev: r000, base: {layers: 2}}\n", "base is shared by all rounds"),
     ],
@@ -129,6 +133,14 @@ def test_a_shared_key_that_was_changed_must_be_read_by_some_round(
         rounds=("  r001: {prev: r000, alice: {label: model, explore: model}}\n"),
     )
     plan.check()
+
+
+def test_a_share_of_open_play_is_refused_where_there_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shop = ("spec: crafter\n  settings: {observation: compact, limit: balrog}", "spec: webshop")
+    write(tmp_path, shop, ("  again_share: 0.25", "  again_share: 0.1"))
+    with pytest.raises(UsageError, match=r"train.again_share is not read .* in webshop nobody"):
+        plan.check()
 
 
 def test_a_method_that_lacks_a_part_is_refused_before_anything_runs(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from alicebob.errors import UsageError
 
-__all__ = ["number", "numbers", "text", "whole"]
+__all__ = ["number", "numbers", "processes", "rank", "text", "whole"]
 
 D = TypeVar("D", float, int, None)
 
@@ -42,6 +42,16 @@ def numbers(name: str, default: tuple[float, ...]) -> tuple[float, ...]:
             f"{name} must be {len(default)} numbers with a blank between, not {len(found)}."
         )
     return tuple(_number(name, word, 0.0) for word in found) or default
+
+
+def rank() -> int:
+    """Return which of the processes that train together this is, from 0."""
+    return whole("RANK", 0, least=0)
+
+
+def processes() -> int:
+    """Return how many processes train together."""
+    return whole("WORLD_SIZE", 1)
 
 
 def _number(name: str, found: str, least: float, whole: bool = False) -> float:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from alicebob.alice.model.role import Role
     from alicebob.policies.chat import Chat
 
-__all__ = ["Alice", "Said", "reads"]
+__all__ = ["Alice", "Said", "labels_open_play", "reads"]
 
 MEMORY = "knowledge.json"  # in a folder of episodes: what Alice knew after them
 VERBS = ("explore", "label", "think", "judge", "advise")
@@ -75,6 +75,11 @@ def reads(params: Params, verbs: Iterable[str]) -> tuple[str, ...]:
             names.append("alice.turns" if spoken else "explore.generation")
             names += ["alice.personas"] if spoken or offers(made, "task_free") else []
     return tuple(names)
+
+
+def labels_open_play(params: Params) -> bool:
+    """Tell whether the room of the environment makes skills of whole episodes too."""
+    return "skills.open_play" in room(room_of(factory(params.env.spec))).reads.get("label", ())
 
 
 def _check_priors(without: Iterable[str], where: Room) -> None:

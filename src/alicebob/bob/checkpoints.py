@@ -8,7 +8,6 @@ what is in them.
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from safetensors import SafetensorError
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
+from alicebob.environment import rank
 from alicebob.errors import DamagedData
 from alicebob.files import damage, vouch
 
@@ -57,7 +57,7 @@ def whole(folder: Path) -> None:
 
 def agreed(work: Path) -> str | None:
     """Return the checkpoint to go on from, as the main process finds it."""
-    found = [_last_whole(work) if os.environ.get("RANK", "0") == "0" else None]
+    found = [_last_whole(work) if rank() == 0 else None]
     return cast("str | None", broadcast_object_list(found)[0])
 
 

@@ -10,7 +10,6 @@ bytes. Does not: know of skills or rounds.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, Traini
 
 from alicebob.bob.checkpoints import agreed, complete, whole, writing
 from alicebob.bob.rows import IGNORED, Pack
+from alicebob.environment import processes, rank
 from alicebob.errors import UsageError
 
 __all__ = ["Fitted", "Schedule", "fit", "logits_only_where_there_is_loss"]
@@ -109,7 +109,7 @@ def fit(
 
 def _arguments(schedule: Schedule, work: Path, looks: bool) -> TrainingArguments:
     """Return what the Trainer is told; raises UsageError where processes cannot share a batch."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = processes()
     if schedule.batch % world:
         raise UsageError(
             f"train.batch ({schedule.batch}) cannot be divided among {world} processes; choose a "
@@ -141,7 +141,7 @@ def _arguments(schedule: Schedule, work: Path, looks: bool) -> TrainingArguments
         use_cpu=not torch.cuda.is_available(),
         bf16=False,
         report_to=[],
-        disable_tqdm=os.environ.get("RANK", "0") != "0",
+        disable_tqdm=rank() != 0,
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_pin_memory=torch.cuda.is_available(),

@@ -32,6 +32,7 @@ from alicebob.settings import TINY, Params
 __all__ = ["PLAN", "check", "contents", "declared", "planned", "way", "write"]
 
 PLAN = Path("data/plan")
+PRIORS = "alice.without"
 BEFORE = ("base", "start", "evaluate")  # the stages of r000
 AFTER = ("explore", "skills", "train", "evaluate", "feedback")
 #: Blocks that a lineage has whatever its rounds do with them.
@@ -132,7 +133,7 @@ def check(rounds: Sequence[str] = (), experiment: Experiment | None = None) -> N
         params = experiment.params(round_id)
         read = _all_reads(params)
         used |= read
-        for name in _leaves(experiment.changes(round_id)):
+        for name in _named(experiment.changes(round_id)):
             if name not in read:
                 raise _unread(name, params, f"{experiment.path}, rounds.{round_id}")
     if set(rounds) >= set(experiment.rounds):
@@ -145,7 +146,7 @@ def _check_shared(experiment: Experiment, used: set[str]) -> None:
     for stage in BEFORE:
         used = used | _reads(stage, NO_METHOD, params)
     used = used | _all_reads(params)
-    shipped, values = _leaves(_shipped()), _leaves(experiment.shared)
+    shipped, values = _named(_shipped()), _named(experiment.shared)
     for name, value in values.items():
         block = name.partition(".")[0]
         if name in used or block in SHARED or shipped.get(name, value) == value:
@@ -154,8 +155,15 @@ def _check_shared(experiment: Experiment, used: set[str]) -> None:
 
 
 def _all_reads(params: Params) -> set[str]:
+    """Return what the stages of a round read, and of the priors left out those that matter."""
     chosen = method(params.method)
-    return {"method", *(name for stage in AFTER for name in _reads(stage, chosen, params))}
+    found = {"method", *(name for stage in AFTER for name in _reads(stage, chosen, params))}
+    for prior in params.alice.without if PRIORS in found else ():
+        alone = params.alice.model_copy(update={"without": [prior]})
+        of_it = params.model_copy(update={"alice": alone})
+        if any(PRIORS in _reads(stage, chosen, of_it) for stage in AFTER):
+            found.add(f"{PRIORS}: {prior}")
+    return found
 
 
 def _unread(name: str, params: Params, where: str) -> UsageError:
@@ -173,6 +181,12 @@ def _unread(name: str, params: Params, where: str) -> UsageError:
         f"{where}: {name} is not read by {params.method} as it is set up here; {would}. Take it "
         "out, or change the method."
     )
+
+
+def _named(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the single values of blocks, under dotted names, and each prior under one too."""
+    found = _leaves(data)
+    return found | {f"{PRIORS}: {prior}": True for prior in found.get(PRIORS) or ()}
 
 
 def _leaves(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -46,6 +46,7 @@ STAGES = {
 }
 
 T_co = TypeVar("T_co", covariant=True)
+Reads = Callable[[Params], Sequence[str]]
 
 
 class Round(Protocol):
@@ -136,7 +137,7 @@ class Part(Generic[T_co]):
 
     name: str
     run: Callable[..., T_co]
-    reads: Callable[[Params], Sequence[str]]
+    reads: Reads
     verbs: Sequence[str] = ()
 
     def __call__(self, *given: Any) -> T_co:
@@ -145,17 +146,19 @@ class Part(Generic[T_co]):
 
 
 def part(
-    *names: str, alice: Sequence[str] = (), parts: Sequence[Part[Any]] = ()
+    *names: str | Reads, alice: Sequence[str] = (), parts: Sequence[Part[Any]] = ()
 ) -> Callable[[Callable[..., T_co]], Part[T_co]]:
     """Make a part of a function that reads these parameters.
 
-    And those of these verbs of Alice and of these other parts, which it calls.
+    And those of these verbs of Alice and of these other parts, which it calls. A name may be a
+    function of the parameters that returns names: what is read may depend on them.
     """
 
     def made(run: Callable[..., T_co]) -> Part[T_co]:
         def read(params: Params) -> tuple[str, ...]:
-            called = [name for other in parts for name in other.reads(params)]
-            return (*names, *reads(params, alice), *called)
+            own = [[name] if isinstance(name, str) else name(params) for name in names]
+            called = [other.reads(params) for other in parts]
+            return (*reads(params, alice), *(name for some in (*own, *called) for name in some))
 
         return Part(f"{run.__module__}:{run.__qualname__}", run, read, tuple(alice))
 

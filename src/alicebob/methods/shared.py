@@ -10,14 +10,17 @@ from typing import Any
 
 from alicebob import dataset
 from alicebob.alice.feedback import Feedback
+from alicebob.alice.voice import labels_open_play
 from alicebob.bob import playing
 from alicebob.envs.hooks import actions_of
 from alicebob.methods.parts import Advice, Round, Trained, part
 from alicebob.rollout import Actor
+from alicebob.settings import Params, Train
 
 __all__ = ["as_he_is", "nothing_back", "sft"]
 
 _SEEN = ("bob.model", "bob.dtype", "bob.preamble", "bob.context", "bob.turns")
+_SHARES = {"open_play": "open_play_share", "open_play_again": "again_share"}  # by kind of row
 _SPOKEN = ("max_new_tokens", "temperature", "top_p", "stop", "constrained")
 
 
@@ -27,13 +30,19 @@ def as_he_is(round_: Round, adapter: Path, width: int) -> Actor:
     return playing.actor(adapter, round_.params.bob, round_.world, width)
 
 
+def _training(params: Params) -> list[str]:
+    """Return the names of the block `train`: the shares of open play only where there is any."""
+    idle = () if labels_open_play(params) else _SHARES.values()
+    return [f"train.{name}" for name in Train.model_fields if name not in idle]
+
+
 @part(
     "seed",
     "env",
     *_SEEN,
     "bob.lora_rank",
     "bob.lora_alpha",
-    "train",
+    _training,
     "skills.validation_share",
 )
 def sft(round_: Round) -> Trained:
@@ -54,7 +63,7 @@ def sft(round_: Round) -> Trained:
         pack_tokens=settings.pack_tokens,
         budget=settings.budget * len({skill.round for skill in skills}),
         repeat=settings.repeat,
-        shares={"open_play": settings.open_play_share, "open_play_again": settings.again_share},
+        shares={kind: getattr(settings, name, 0.0) for kind, name in _SHARES.items()},
         validation_share=params.skills.validation_share,
         seed=params.seed,
     )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alicebob.dataset import table
+from alicebob.environment import processes
 from alicebob.errors import DamagedData
 from alicebob.experiment.stages import STAGES
 
@@ -53,8 +54,7 @@ def use_cores() -> None:
     """Give PyTorch all cores of this process: launchers for several processes leave it one."""
     import torch
 
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // world))
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // processes()))
 
 
 def report(folder: Path, name: str = REPORT) -> dict[str, Any]:

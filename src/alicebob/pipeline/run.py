@@ -7,7 +7,6 @@ the key of its work folder. Does not: contain what a stage does.
 from __future__ import annotations
 
 import functools
-import os
 import re
 import resource
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 
 from alicebob import environment
 from alicebob.alice import Alice
+from alicebob.environment import rank
 from alicebob.envs import World
 from alicebob.errors import AliceBobError
 from alicebob.experiment.params import schema
@@ -141,12 +141,11 @@ def run_stage(stage: str, round_id: str, body: Callable[[Context], None]) -> Non
             )
     shape = schema((method.name,) if method.settings else ())
     params = declared(plan["params"], shape)
-    main = os.environ.get("RANK", "0") == "0"
-    context = Context(stage, round_id, prev, method, params, folder, main)
+    context = Context(stage, round_id, prev, method, params, folder, main=rank() == 0)
     with _disk(context):
         key = {"stage": stage, "plan": plan, "inputs": content_hash(*inputs)}
         code = code_hash(behind(method, plan["params"].get("env", {}).get("spec")))
-        if main:
+        if context.main:
             _lead(context, key, code, body)
         elif folder.joined(key, code):
             body(context)

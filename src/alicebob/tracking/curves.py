@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from alicebob.environment import rank
 from alicebob.experiment.lock import Lock, stages_of
 from alicebob.experiment.params import read_yaml
 from alicebob.experiment.stages import address
@@ -40,7 +41,7 @@ def live(stage: str, round_id: str) -> Iterator[Report]:
 
     Only training has a curve; other stages get a function that does nothing, and import nothing.
     """
-    if stage != "train" or os.environ.get("RANK", "0") != "0":
+    if stage != "train" or rank() != 0:
         yield lambda values, step: None
         return
     curve = monitor = None
