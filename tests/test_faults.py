@@ -90,7 +90,7 @@ def test_a_killed_worker_is_one_sentence_and_the_others_end(tmp_path):
     process = with_workers(tmp_path, "killed")
     _, told = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert told.startswith("Error: A worker process was killed, perhaps for want of memory;")
+    assert told.startswith("Error: A worker process was killed, for a reason that stands above or")
     assert len(told.splitlines()) == 1
 
 

@@ -109,6 +109,7 @@ def surviving() -> Iterator[None]:
         yield
     except BrokenProcessPool as error:
         raise AliceBobError(
-            "A worker process was killed, perhaps for want of memory; what it finished is "
-            "kept. Run again, with fewer workers (ALICEBOB_WORKERS) if it comes back."
+            "A worker process was killed, for a reason that stands above or for want of memory; "
+            "what it finished is kept. Run again, with fewer workers (ALICEBOB_WORKERS) if it "
+            "comes back."
         ) from error

@@ -74,10 +74,10 @@ class Room:
     skills of episodes, without thoughts, their turns as recorded, INTENT tags and all; `think`
     gives a skill its thoughts and `bare` none, and both take the INTENT tags away. `reworded` gives
     a skill another instruction, and `names` says whether one names what was achieved. `judge` gives
-    verdicts on the episodes that had a task, for one of `reasons`; `advise` writes what to explore
-    next. `reads` are the parameters that each verb's part looks at, beside its episodes. `priors`
-    are what is built into a verb and can be left out, by name, each in a sentence. `visits` is the
-    number of episodes that are played in each world.
+    verdicts on episodes, also on those without a task, for one of `reasons`; `advise` writes what
+    to explore next. `reads` are the parameters that each verb's part looks at, beside its episodes.
+    `priors` are what is built into a verb and can be left out, by name, each in a sentence.
+    `visits` is the number of episodes that are played in each world.
     """
 
     memory: type[Any]

@@ -128,7 +128,7 @@ def _replay(env: Any, episode: Episode, end: int) -> Replayed:
             if index < end and observation != episode.turns[index].observation:
                 return index, "the replay shows another observation"
     except Exception as error:  # noqa: BLE001 - whatever an environment raises, the skill is not shown
-        return 0, f"the environment raised {type(error).__name__}"
+        return 0, f"the environment raised {type(error.__cause__ or error).__name__}"
     return end, ""
 
 

@@ -10,6 +10,7 @@ import click
 
 from alicebob.cli.pairs import with_settings
 from alicebob.errors import AliceBobError
+from alicebob.untrusted import printable
 
 __all__ = ["env"]
 
@@ -21,7 +22,9 @@ def env() -> None:
 
 def _seeded(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the environment it is about, with settings and a seed."""
-    seed = click.option("--seed", default=0, show_default=True, help="Seed of the world.")
+    seed = click.option(
+        "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the world."
+    )
     return click.argument("spec")(with_settings(seed(command)))
 
 
@@ -63,17 +66,18 @@ def play(spec: str, settings: dict[str, Any], seed: int) -> None:
     told: list[str] = []
     total, over = 0.0, False
     while not over:
-        click.echo(f"\n{text}\n")
+        click.echo(f"\n{printable(text, lines=True)}\n")
         actions = info.get("admissible_actions") or ["free text"]
         if actions != told:
-            click.echo(f"Actions: {', '.join(actions)}", err=True)
+            click.echo(f"Actions: {printable(', '.join(actions))}", err=True)
         told = actions
         action = click.prompt(">", default="", show_default=False, prompt_suffix=" ", err=True)
         if not action:
             break
         text, reward, terminated, truncated, info = world.step(action)
         total, over = total + reward, terminated or truncated
-    click.echo(f"{text}\n\nReward: {total:.2f}" if over else f"Reward: {total:.2f}")
+    last = f"{printable(text, lines=True)}\n\n" if over else ""
+    click.echo(f"{last}Reward: {total:.2f}")
 
 
 @env.command()
@@ -89,4 +93,5 @@ def suite(spec: str, settings: dict[str, Any]) -> None:
         raise AliceBobError(f"{spec} has no suite of trials.")
     for trial in trials:
         granted = json.dumps(dict(trial.options))
-        click.echo(f"{trial.name}\t{trial.instruction}\t{trial.max_turns} turns\t{granted}")
+        told = f"{printable(trial.name)}\t{printable(trial.instruction)}"
+        click.echo(f"{told}\t{trial.max_turns} turns\t{printable(granted)}")

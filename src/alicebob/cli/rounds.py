@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from alicebob.cli.numbers import COUNT
 from alicebob.cli.pairs import pairs, with_settings
 from alicebob.untrusted import printable
 
@@ -65,7 +66,7 @@ def diff_rounds(first: str, second: str) -> None:
 @rounds.command("try")
 @click.option("--split", type=click.Choice(["validation", "test"]), default="test")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; by default data/tried/ID.")
-@click.option("--context", type=int, help="Tokens he sees; by default those of his round.")
+@click.option("--context", type=COUNT, help="Tokens he sees; by default those of his round.")
 @click.argument("round_id", metavar="ID")
 @with_settings
 def try_round(

@@ -16,7 +16,8 @@ Of the `info` of `reset` and `step`, all read: `admissible_actions`, what can be
 "..." is free to fill in; `events`, what this turn achieved; `success` and `progress` from 0 to 1,
 of the episode's goal; `result`, plain data about the episode, at its end; `invalid_action`, whether
 the action was none. The room "grid" reads `view`, `facing`, `position`, `inventory`, `sleeping`
-too, and the room "shop" `page`, `product`, `options`.
+too, the room "shop" `page`, `product`, `options`, and the room "anywhere" `state`, plain data
+that says where it is better than the text does.
 
 An attribute of such a name that is something else (no text, no names, nothing to call) is no hook;
 what a hook gives that it should not is an EnvError. Does not: know any environment.

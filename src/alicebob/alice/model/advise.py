@@ -80,7 +80,8 @@ def _line(
     share = knowledge.events.get(name, 0) / max(1, knowledge.episodes)
     text = f"- {name}: {row['succeeded']} of {row['tried']} done"
     if row["failure"]:
-        detail = next((v.detail for v in verdicts if v.episode == row["evidence"][0]), "")
+        shown = row["evidence"][0], name
+        detail = next((v.detail for v in verdicts if (v.episode, v.target) == shown), "")
         text += f"; mostly {reasons[row['failure']]}"
         text += f" ({' '.join(detail.split())})" if detail else ""
     return (
