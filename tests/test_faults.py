@@ -129,27 +129,32 @@ def test_a_full_disk_at_a_checkpoint_names_it_and_training_goes_on_later(base, t
 
 
 NO_ROOM = "No space left on device"
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+NO_PLACE = "libquadmath.so: failed to map segment from shared object"
 REFUSALS = [
     (OSError(28, NO_ROOM, "data/x.parquet"), f"{NO_ROOM} (data/x.parquet)"),
     (SafetensorError(f"I/O error: {NO_ROOM} (os error 28)"), f"{NO_ROOM} (.work/train/r001)"),
     (Exception(f"{NO_ROOM} (os error 28)"), f"{NO_ROOM} (.work/train/r001)"),
+    (MemoryError(), "there is not enough memory (.work/train/r001)"),
+    (RuntimeError(NO_MEMORY), f"there is not enough memory ({NO_MEMORY})"),
+    (ImportError(NO_PLACE), f"there is not enough memory ({NO_PLACE})"),
 ]
 
 
 @pytest.mark.parametrize(("error", "words"), REFUSALS, ids=lambda value: type(value).__name__)
-def test_whatever_tells_of_a_full_disk_is_one_sentence(error, words):
+def test_whatever_tells_of_a_full_disk_or_memory_is_one_sentence(error, words):
     stage = SimpleNamespace(stage="train", id="r001", folder=Folder("train", "r001"))
-    with pytest.raises(AliceBobError) as caught, run._disk(stage):
+    with pytest.raises(AliceBobError) as caught, run._machine(stage):
         raise error
     told = " ".join(str(caught.value).split())
     assert told.startswith(f"train of r001 stopped: {words}. What is finished is kept;")
 
 
-def test_another_error_is_not_taken_for_the_disks():
-    with pytest.raises(ZeroDivisionError), run._disk(SimpleNamespace()):
+def test_another_error_is_not_taken_for_the_machines():
+    with pytest.raises(ZeroDivisionError), run._machine(SimpleNamespace()):
         raise ZeroDivisionError
     ours = AliceBobError("bob.model cannot be loaded (os error 2)")
-    with pytest.raises(AliceBobError) as caught, run._disk(SimpleNamespace()):
+    with pytest.raises(AliceBobError) as caught, run._machine(SimpleNamespace()):
         raise ours
     assert caught.value is ours
 

@@ -38,6 +38,7 @@ from alicebob.tracking import ended, live
 __all__ = ["Context", "run_stage"]
 
 _REFUSED = re.compile(r"([\w ]+) \(os error \d+\)")  # how Rust tells of the system's errors
+_NO_MEMORY = re.compile(r"(?i)(can't|cannot) allocate memory|out of memory|failed to map segment")
 
 
 @dataclass
@@ -142,7 +143,7 @@ def run_stage(stage: str, round_id: str, body: Callable[[Context], None]) -> Non
     shape = schema((method.name,) if method.settings else ())
     params = declared(plan["params"], shape)
     context = Context(stage, round_id, prev, method, params, folder, main=rank() == 0)
-    with _disk(context):
+    with _machine(context):
         key = {"stage": stage, "plan": plan, "inputs": content_hash(*inputs)}
         code = code_hash(behind(method, plan["params"].get("env", {}).get("spec")))
         if context.main:
@@ -169,15 +170,17 @@ def _lead(
 
 
 @contextmanager
-def _disk(context: Context) -> Iterator[None]:
-    """Say in one sentence what the disk refused."""
+def _machine(context: Context) -> Iterator[None]:
+    """Say in one sentence what the machine refused: room on the disk, or memory."""
     try:
         yield
     except AliceBobError:
         raise
     except Exception as error:  # libraries in Rust have types of their own for what it refuses
         refused = _REFUSED.search(str(error))
-        if isinstance(error, OSError):
+        if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+            reason, where = "there is not enough memory", " ".join(str(error).split())[:200]
+        elif isinstance(error, OSError):
             reason, where = error.strerror or str(error), error.filename
         elif refused:
             reason, where = refused[1], None
