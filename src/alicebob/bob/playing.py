@@ -30,6 +30,7 @@ def actor(adapter: Path, settings: Bob, world: World, width: int) -> Actor:
 
 def _build(adapter: Path, settings: Bob, world: World) -> Policy:
     from alicebob.policies.conversation import Conversation
+    from alicebob.policies.faithful import reader_of
     from alicebob.policies.local import Local
     from alicebob.policies.models import load_adapter, load_base, settle
 
@@ -45,4 +46,5 @@ def _build(adapter: Path, settings: Bob, world: World) -> Policy:
         top_p=settings.top_p,
         stop=settings.stop,
         constrained=settings.constrained,
+        reader=reader_of(model, settings.context + settings.max_new_tokens),
     )

@@ -41,10 +41,12 @@ def sft(round_: Round) -> Trained:
     from alicebob.bob.sft import Lora, new_adapter, packs_of, train
     from alicebob.bob.training import Schedule
     from alicebob.policies.conversation import Conversation
+    from alicebob.policies.faithful import apart
     from alicebob.policies.models import load_adapter, load_base
 
     params, settings = round_.params, round_.params.train
     model, tokenizer = load_base(params.bob.model, params.bob.dtype)
+    together = apart(model)
     skills = dataset.read_skills(round_.read("skills"))
     packs, looks, rows = packs_of(
         skills,
@@ -57,6 +59,7 @@ def sft(round_: Round) -> Trained:
         shares={"open_play": settings.open_play_share, "open_play_again": settings.again_share},
         validation_share=params.skills.validation_share,
         seed=params.seed,
+        together=together,
     )
     if settings.init == "parent":
         model = load_adapter(model, round_.inherited("bob"), trainable=True)
@@ -78,6 +81,8 @@ def sft(round_: Round) -> Trained:
         "best validation loss": fitted.best,
         "rows at hand": rows,
     }
+    if not together:
+        facts["rows in a pack"] = "one: this kind of model would mix what is packed together"
     about = f"A LoRA adapter trained on the skills of every round up to {round_.id}."
     return Trained(model, about, facts, fitted)
 

@@ -139,8 +139,11 @@ class Role:
         }
         if endpoint is not None:
             return Server(endpoint, actions, **sampling)
+        from alicebob.policies.faithful import reader_of
         from alicebob.policies.local import Local
         from alicebob.policies.models import settle
 
         model, tokenizer = self.load()
-        return Local(settle(model), Conversation(tokenizer, "full", actions), **sampling)
+        reader = reader_of(settle(model), self.context)
+        talk = Conversation(tokenizer, "full", actions)
+        return Local(model, talk, reader=reader, **sampling)
