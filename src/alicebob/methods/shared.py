@@ -17,7 +17,8 @@ from alicebob.rollout import Actor
 
 __all__ = ["as_he_is", "nothing_back", "sft"]
 
-_SEEN = ("bob.model", "bob.dtype", "bob.preamble", "bob.context", "bob.turns")
+_TOLD = ("bob.preamble", "bob.system", "bob.template", "bob.date")
+_SEEN = ("bob.model", "bob.dtype", *_TOLD, "bob.context", "bob.turns")
 _SPOKEN = ("max_new_tokens", "temperature", "top_p", "stop", "constrained")
 
 
@@ -43,14 +44,16 @@ def sft(round_: Round) -> Trained:
     from alicebob.policies.conversation import Conversation
     from alicebob.policies.faithful import apart
     from alicebob.policies.models import load_adapter, load_base
+    from alicebob.policies.template import Template
 
     params, settings = round_.params, round_.params.train
     model, tokenizer = load_base(params.bob.model, params.bob.dtype)
     together = apart(model)
     skills = dataset.read_skills(round_.read("skills"))
+    actions, template = actions_of(round_.world()), Template.of(params.bob)
     packs, looks, rows = packs_of(
         skills,
-        Conversation(tokenizer, params.bob.preamble, actions_of(round_.world())),
+        Conversation(tokenizer, params.bob.preamble, actions, template),
         context=params.bob.context,
         turns=params.bob.turns,
         pack_tokens=settings.pack_tokens,
