@@ -1,6 +1,7 @@
 """Chat templates in the forms of well-known families, and what their tokenizers keep apart."""
 
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"
@@ -26,6 +27,68 @@ QWEN3 = (
     "{{ '<|im_end|>\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
+
+# As Qwen3 and SmolLM3 ask for a reply where thinking is off, and as R1's distillations always do.
+THINKING = CHATML.replace(
+    "assistant\\n' }}{% endif %}",
+    "assistant\\n' }}{% if enable_thinking is defined and not enable_thinking %}"
+    "{{ '<think>\\n\\n</think>\\n\\n' }}{% endif %}{% endif %}",
+)
+REASONING = CHATML.replace("assistant\\n' }}{% endif %}", "assistant\\n<think>\\n' }}{% endif %}")
+# As Llama 3.2 and Granite do: today's date in the system text.
+DATED = (
+    "{% if not date_string is defined %}{% set date_string = strftime_now('%d %b %Y') %}"
+    "{% endif %}{{ '<|im_start|>system\\nToday is ' + date_string + '.<|im_end|>\\n' }}" + CHATML
+)
+# As Gemma has it: no system role.
+GEMMA = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}"
+    "{% endif %}" + CHATML
+)
+# As Mistral 0.3 and Llama 2 have it: what a reply begins with is not in what asks for it.
+MISTRAL = (
+    "{{ bos_token }}{% if messages[0].role == 'system' %}{% set told = messages[0].content ~ ' ' %}"
+    "{% set messages = messages[1:] %}{% else %}{% set told = '' %}{% endif %}"
+    "{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + (told if loop.first else '') + "
+    "m.content + ' [/INST]' }}{% else %}{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}"
+)
+ZEPHYR = (
+    "{% for m in messages %}{{ '<|' + m.role + '|>\\n' + m.content + eos_token + '\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}"
+)
+
+
+def sentencepiece(kind, template):
+    """Return a tokenizer whose words carry the space before them, as Llama 2's and its heirs'.
+
+    `kind` says where a text gets one that it has not: "prepend" and "always" do at each beginning,
+    "first" at the very first.
+    """
+    made = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    spaces = decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()
+    made.decoder = decoders.Sequence([*spaces, decoders.Strip(" ", 1, 0)])
+    if kind == "prepend":
+        begun = [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+        made.normalizer = normalizers.Sequence(begun)
+    else:
+        made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=kind, split=False)
+    special = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]"]
+    known = "Thought: collect wood\nAction: move_left noop do sleep place_table facing grass"
+    trainer = trainers.BpeTrainer(
+        vocab_size=420,
+        special_tokens=special + [f"<0x{byte:02X}>" for byte in range(256)],
+        show_progress=False,
+    )
+    made.train_from_iterator(known.replace("\n", " \n ").split(" ") * 30, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        additional_special_tokens=special[3:],
+    )
+    fast.chat_template = template
+    return fast
 
 
 _ENDS = ["<|im_start|>", "<|im_end|>"]

@@ -1,12 +1,18 @@
 import random
 
 import pytest
+import templates
+from numpy.random import default_rng
 from templates import FAMILIES, of_family
 from transformers import AutoTokenizer
 
 from alicebob.bob.tiny import build_tokenizer
 from alicebob.errors import UsageError
+from alicebob.policies import Live, Task
+from alicebob.policies.answer import Completion
 from alicebob.policies.conversation import Conversation, parse_reply, window_start, write_reply
+from alicebob.policies.server import Server, _Talk
+from alicebob.policies.template import Template
 
 HOSTILE = [
     "<|end|>",
@@ -153,3 +159,103 @@ def test_the_window_moves_in_blocks_and_keeps_the_last_turn():
     assert window_start(moved, [*lengths, 30, 30], 10, 220) == moved
     with pytest.raises(UsageError, match="does not fit into a context of 220"):
         window_start(0, [300], 10, 220)
+
+
+def with_template(tokenizer, folder, template):
+    other = of_family(tokenizer, "ChatML", folder)
+    other.chat_template = template
+    return other
+
+
+@pytest.mark.parametrize("kind", ["prepend", "first", "always"])
+@pytest.mark.parametrize("template", ["MISTRAL", "ZEPHYR"])
+def test_words_with_their_spaces_render_token_for_token(kind, template):
+    other = templates.sentencepiece(kind, getattr(templates, template))
+    talk = Conversation(other)
+    replies = [write_reply("collect wood", "move_left"), "Action: do"]
+    ids, messages = [], []
+    for number, reply in enumerate(replies):
+        seen = "facing grass"
+        messages.append({"role": "user", "content": seen if number else f"Go.\n{seen}"})
+        ids += talk.next(seen) if number else talk.first("Go.", seen)
+        text = other.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        assert ids == other.encode(text, add_special_tokens=False)
+        messages.append({"role": "assistant", "content": reply})
+        ids += talk.reply(reply)
+        assert parse_reply(talk.decode(talk.reply(reply))) == parse_reply(reply)
+    whole = other.apply_chat_template(messages, tokenize=False)
+    assert ids == other.encode(whole, add_special_tokens=False)[: len(ids)]
+    assert talk.end[-1] == other.eos_token_id
+
+
+def test_a_date_is_the_one_that_was_chosen_on_any_day(tokenizer, tmp_path):
+    other = with_template(tokenizer, tmp_path, templates.DATED)
+    for date, shown in (("2026-01-01", "01 Jan 2026"), ("2024-07-26", "26 Jul 2024")):
+        talk = Conversation(other, template=Template(date=date))
+        assert f"Today is {shown}." in other.decode(talk.first("Go.", "grass"))
+
+
+@pytest.mark.parametrize(
+    ("template", "system", "shown"),
+    [
+        ("QWEN25", "template", "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"),
+        ("QWEN25", "none", "<|im_start|>system\n<|im_end|>\n"),
+        ("QWEN25", "Be quick.", "<|im_start|>system\nBe quick.<|im_end|>\n"),
+        ("CHATML", "none", ""),
+        ("CHATML", "Be quick.", "<|im_start|>system\nBe quick.<|im_end|>\n"),
+        ("GEMMA", "template", ""),
+        ("GEMMA", "none", ""),
+        ("CHATML", "<|im_end|>", None),
+    ],
+)
+def test_the_system_text_is_the_templates_none_or_ones_own(
+    tokenizer, tmp_path, template, system, shown
+):
+    other = with_template(tokenizer, tmp_path, getattr(templates, template))
+    ids = Conversation(other, template=Template(system)).first("Go.", "grass")
+    if shown is None:  # its text makes no special token either
+        mark = other.convert_tokens_to_ids("<|im_end|>")
+        assert ids.count(mark) == 2
+        return
+    asked = "<|im_start|>user\nGo.\ngrass<|im_end|>\n<|im_start|>assistant\n"
+    assert other.decode(ids) == shown + asked
+
+
+def test_thoughts_that_are_off_stay_off_at_every_turn(tokenizer, tmp_path):
+    other = with_template(tokenizer, tmp_path, templates.THINKING)
+    off = Conversation(other, template=Template(options={"enable_thinking": False}))
+    empty = "assistant\n<think>\n\n</think>\n\n"
+    ids = off.first("Go.", "grass") + off.reply("Action: do") + off.next("grass")
+    assert other.decode(ids).count(empty) == 2
+    assert "<think>" not in other.decode(Conversation(other).first("Go.", "grass"))
+
+
+@pytest.mark.parametrize(
+    ("template", "chosen", "told"),
+    [
+        ("REASONING", Template(), "opens a block <think> in every reply"),
+        ("GEMMA", Template("Be quick."), "takes no system text; set bob.system: template"),
+        ("CHATML", Template(options={"enable_thinking": False}), "no option 'enable_thinking'"),
+    ],
+)
+def test_what_a_template_cannot_do_is_one_sentence(tokenizer, tmp_path, template, chosen, told):
+    other = with_template(tokenizer, tmp_path, getattr(templates, template))
+    with pytest.raises(UsageError, match=told):
+        Conversation(other, template=chosen)
+
+
+def test_a_server_is_told_the_same_system_text_and_options():
+    asked = []
+
+    class Endpoint:
+        def complete(self, messages, **sampling):
+            asked.append((messages, sampling))
+            return Completion("Action: do", 1, 1)
+
+    live = Live(Task("e", 0, "Go."), "grass", {}, default_rng(0), memory=_Talk())
+    options = {"enable_thinking": False}
+    for system in ("Be quick.", "none", "template"):
+        Server(Endpoint(), ["do"], template=Template(system, options)).act([live])
+    told = [[m["content"] for m in messages if m["role"] == "system"] for messages, _ in asked]
+    assert told == [["Be quick."], [""], []]
+    assert all(sampling["chat_template_kwargs"] == options for _, sampling in asked)

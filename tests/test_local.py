@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import templates
 import torch
 import transformers
-from templates import of_family
+from templates import of_family, sentencepiece
 
 from alicebob.errors import UsageError
 from alicebob.policies import Live, Task
@@ -102,41 +103,78 @@ def test_the_nucleus_keeps_the_likeliest_tokens_up_to_the_share():
     assert _nucleus(weights, 1e-9).tolist() == [[0, 6, 0], [0, 0, 5]]
 
 
-def test_whatever_a_constrained_model_likes_it_names_an_admissible_action(model, crafter):
-    _, tokenizer = model
-    talk = Conversation(tokenizer)
+def replies(talk, crafter, most, likes, count=40):
+    """Return what a model writes that likes tokens by chance, held to admissible actions."""
     observation, info = crafter().reset(seed=0)
     live = Live(Task("e", 0), observation, info, np.random.default_rng(0))
-    choices, likes = Choices(talk), torch.Generator().manual_seed(0)
-    named = set()
-    for _ in range(60):
-        written = talk.reply("Action:")[: -len(talk.end)]
-        while written[-1] != talk.end[-1]:
-            logits = torch.randn(1, len(tokenizer), generator=likes)
+    choices = Choices(talk, most)
+    for _ in range(count):
+        written = []
+        while written[-1:] != talk.end[-1:] and len(written) < most:
+            logits = likes(written)
             before = logits.clone()
             choices.narrow(logits, [live], [written])
             kept = logits.isfinite()
+            assert kept.any()
             assert torch.equal(logits[kept], before[kept])
             written.append(int(logits.argmax()))
-        named.add(parse_reply(talk.decode(written))[1])
-    assert named <= set(info["admissible_actions"])
+        yield written, info["admissible_actions"]
+
+
+@pytest.mark.parametrize("kind", ["its own", "prepend", "first", "always"])
+def test_whatever_a_constrained_model_likes_it_names_an_admissible_action(model, crafter, kind):
+    tokenizer = model[1] if kind == "its own" else sentencepiece(kind, templates.MISTRAL)
+    talk, chance = Conversation(tokenizer), torch.Generator().manual_seed(0)
+    named, most = set(), 60
+
+    def likes(written):
+        return torch.randn(1, len(tokenizer), generator=chance)
+
+    for written, actions in replies(talk, crafter, most, likes):
+        assert written[-1] == talk.end[-1]
+        action = parse_reply(talk.decode(written))[1]
+        assert action in actions
+        named.add(action)
     assert len(named) > 5
-    thinking = torch.randn(1, len(tokenizer))
-    choices.narrow(thinking, [live], [talk.reply("Thought: act")[:-1]])
-    assert thinking.isfinite().all()
+
+
+def test_the_form_is_written_where_a_model_would_end_without_it_or_run_out(model, crafter):
+    talk = Conversation(model[1])
+
+    def ends(written):
+        logits = torch.zeros(1, len(model[1]))
+        logits[0, talk.end[-1]] = 1
+        return logits
+
+    def rambles(written):
+        logits = torch.zeros(1, len(model[1]))
+        logits[0, talk.plain("a")] = 1
+        return logits
+
+    ((short, actions),) = replies(talk, crafter, 40, ends, 1)
+    assert talk.decode(short).startswith("Action:")
+    ((long, _),) = replies(talk, crafter, 40, rambles, 1)
+    action = parse_reply(talk.decode(long))[1]
+    assert talk.decode(long).startswith("aaaa")
+    assert action in actions
+    assert len(long) <= 40
+    with pytest.raises(UsageError, match="fits into bob"):
+        list(replies(talk, crafter, 3, ends, 1))
 
 
 def test_only_tokens_that_go_on_with_an_action_are_left(model):
     _, tokenizer = model
     talk = Conversation(tokenizer)
-    choices = Choices(talk)
+    choices = Choices(talk, 30)
     actions = ("move_left", "move_up", "do")
     begun = {tokenizer.decode([i]) for i in choices.left(" move_", actions)}
     assert begun
     assert all("left".startswith(text) or "up".startswith(text) for text in begun)
     assert choices.left(" do", actions) == [talk.end[-1]]
-    assert choices.left(" dance", actions) == []
     assert talk.end[-1] not in choices.left(" move_", actions)
+    for tail, some in ((" dance", actions), (" ", ())):
+        with pytest.raises(UsageError, match="no token goes on with one of the"):
+            choices.left(tail, some)
 
 
 def test_a_stop_text_ends_a_reply_and_is_no_part_of_it(model, crafter):

@@ -497,11 +497,11 @@ def test_random_play_fills_in_words_of_the_page(shop):
 
 def test_a_constrained_search_is_free_and_everything_else_is_not(base):
     _, tokenizer = load_base(base)
-    choices = Choices(Conversation(tokenizer))
+    choices = Choices(Conversation(tokenizer), 60)
     actions = ("search[...]", "click[Buy Now]")
 
     def texts(tail):
-        return {tokenizer.decode([i]) for i in choices.left(tail, actions)}
+        return {tokenizer.decode([i]) for i in choices.left(tail, actions) or ()}
 
     assert {text.strip()[:1] for text in texts("")} <= {"s", "c", ""}
     assert texts(" search[") == texts(" search[a lamp") == texts(" search[]") == set()

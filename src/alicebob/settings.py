@@ -7,12 +7,16 @@ hardware, which live in the environment.
 
 from __future__ import annotations
 
+import datetime
 from itertools import pairwise
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 __all__ = [
+    "DATE",
+    "NO_SYSTEM",
+    "OWN_SYSTEM",
     "TINY",
     "Alice",
     "Base",
@@ -30,11 +34,22 @@ __all__ = [
 
 TINY = "models/base"  # the directory of the model that is built on this machine
 
+OWN_SYSTEM, NO_SYSTEM = "template", "none"  # for bob.system: the template's own text, or none
+DATE = "2026-01-01"  # in templates that write today's
+
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Range = Annotated[tuple[int, int], Field(strict=False)]  # YAML has lists
 Part = Literal["embedded", "model"]
+
+
+def _day(value: Any) -> Any:
+    """Return a date as text, as YAML does not leave it; raises ValueError where it is none."""
+    text = value.isoformat() if type(value) is datetime.date else value
+    if isinstance(text, str):
+        datetime.date.fromisoformat(text)
+    return text
 
 
 class Block(BaseModel):
@@ -94,6 +109,9 @@ class Bob(Block):
     model: str
     dtype: Literal["float32", "bfloat16", "float16"]
     preamble: Literal["brief", "full"]
+    system: str = OWN_SYSTEM
+    template: dict[str, Any] = {}
+    date: Annotated[str, BeforeValidator(_day)] = DATE
     context: Annotated[int, Field(ge=64)]
     turns: Annotated[int, Field(ge=0)]
     max_new_tokens: Count

@@ -35,6 +35,8 @@ MEMORY = "knowledge.json"  # in a folder of episodes: what Alice knew after them
 VERBS = ("explore", "label", "think", "judge", "advise")
 #: What a language model reads, whatever it is asked.
 MODEL = ("model", "dtype", "context", "max_new_tokens", "temperature", "top_p")
+#: And what it reads where it is Bob's.
+BOBS = ["alice.adapter", "bob.model", "bob.system", "bob.template", "bob.date"]
 
 Bars = Callable[[str, int | None, str], Bar]
 
@@ -68,7 +70,7 @@ def reads(params: Params, verbs: Iterable[str]) -> tuple[str, ...]:
             names.append("alice.without")
         if spoken:
             names += [f"alice.{name}" for name in MODEL]
-            names += ["alice.adapter", "bob.model"] if params.alice.model == "bob" else []
+            names += BOBS if params.alice.model == "bob" else []
         if verb in ("label", "think") and spoken:
             names.append("alice.labels")
         if verb == "explore":

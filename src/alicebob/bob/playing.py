@@ -30,14 +30,16 @@ def actor(adapter: Path, settings: Bob, world: World, width: int) -> Actor:
 
 def _build(adapter: Path, settings: Bob, world: World) -> Policy:
     from alicebob.policies.conversation import Conversation
+    from alicebob.policies.faithful import reader_of
     from alicebob.policies.local import Local
     from alicebob.policies.models import load_adapter, load_base, settle
+    from alicebob.policies.template import Template
 
     model, tokenizer = load_base(settings.model, settings.dtype)
     model = settle(load_adapter(model, adapter).merge_and_unload())
     return Local(
         model,
-        Conversation(tokenizer, settings.preamble, actions_of(world())),
+        Conversation(tokenizer, settings.preamble, actions_of(world()), Template.of(settings)),
         context=settings.context,
         turns=settings.turns,
         max_new_tokens=settings.max_new_tokens,
@@ -45,4 +47,5 @@ def _build(adapter: Path, settings: Bob, world: World) -> Policy:
         top_p=settings.top_p,
         stop=settings.stop,
         constrained=settings.constrained,
+        reader=reader_of(model, settings.context + settings.max_new_tokens),
     )

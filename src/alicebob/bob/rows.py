@@ -164,10 +164,11 @@ def _sample(rows: list[Row], budget: int, repeat: int, draw: Generator) -> list[
     return taken
 
 
-def pack(rows: Iterable[Row], length: int, padding: int) -> list[Pack]:
+def pack(rows: Iterable[Row], length: int, padding: int, together: bool = True) -> list[Pack]:
     """Put rows into packs of `length` tokens, best fit first; what is left is padding without loss.
 
-    Raises UsageError for a row longer than a pack.
+    Where they may not be `together`, each has a pack of its own, as long as the longest row. Raises
+    UsageError for a row longer than a pack.
     """
     bins: list[list[Row]] = []
     room: dict[int, list[int]] = {}  # free tokens -> numbers of bins, last opened first
@@ -178,7 +179,8 @@ def pack(rows: Iterable[Row], length: int, padding: int) -> list[Pack]:
                 f"A row of {size} tokens does not fit into packs of {length}; raise "
                 "train.pack_tokens to at least bob.context."
             )
-        free = min((space for space in room if space >= size and room[space]), default=None)
+        fitting = (space for space in room if together and space >= size and room[space])
+        free = min(fitting, default=None)
         if free is None:
             bins.append([row])
             room.setdefault(length - size, []).append(len(bins) - 1)
@@ -186,6 +188,8 @@ def pack(rows: Iterable[Row], length: int, padding: int) -> list[Pack]:
         number = room[free].pop()
         bins[number].append(row)
         room.setdefault(free - size, []).append(number)
+    if not together:
+        length = max((len(row.ids) for members in bins for row in members), default=length)
     return [_packed(members, length, padding) for members in bins]
 
 

@@ -64,8 +64,12 @@ def packs_of(
     shares: Mapping[str, float],
     validation_share: float,
     seed: int,
+    together: bool = True,
 ) -> tuple[list[Pack], list[Pack], dict[str, int]]:
-    """Return (training packs, validation packs, rows in the former by kind)."""
+    """Return (training packs, validation packs, rows in the former by kind).
+
+    `together` says whether rows may share a pack (see `alicebob.policies.faithful.apart`).
+    """
     train: dict[str, list[Row]] = {}
     validation: dict[str, list[Row]] = {}
     for skill in skills:
@@ -78,7 +82,8 @@ def packs_of(
     chosen = balanced(train, budget, repeat, dict(shares), draw)
     looked = balanced(validation, max(pack_tokens, budget // 60), 1, dict(shares), draw)
     counts = dict(sorted(Counter(row.kind for row in chosen).items()))
-    return pack(chosen, pack_tokens, padding), pack(looked, pack_tokens, padding), counts
+    packs, looks = (pack(some, pack_tokens, padding, together) for some in (chosen, looked))
+    return packs, looks, counts
 
 
 def train(

@@ -7,6 +7,7 @@ import functools
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,11 @@ SAMPLING = (
         default=0,
         show_default=True,
         help="Turns it sees; 0: as many as fit.",
+    ),
+    click.option(
+        "--system",
+        help="A system text, 'none' for an empty one, 'template' for the server's own; by default "
+        "bob.system with --adapter, else the server's own.",
     ),
     click.option("--max-new-tokens", type=COUNT, default=256, show_default=True),
     click.option("--temperature", type=Finite(min=0), default=0.7, show_default=True),
@@ -120,6 +126,7 @@ def evaluate(
     split: str,
     out: Path | None,
     settings: dict[str, Any],
+    system: str | None,
     **sampling: Any,
 ) -> None:
     """Try a served model on the trials and the open play of the rounds; figures go to stdout.
@@ -128,9 +135,12 @@ def evaluate(
     """
     from alicebob.experiment.params import load_params
     from alicebob.pipeline.tried import evaluate_served, requests
+    from alicebob.policies.template import Template
     from alicebob.progress import Bar
 
     params = load_params("r000")
+    template = Template.of(params.bob) if adapter is not None else Template()
+    template = template if system is None else replace(template, system=system)
     _say_cost(requests(params, split, settings), endpoint.limits.requests)
     if adapter is not None:
         endpoint.load_adapter(adapter)
@@ -144,6 +154,7 @@ def evaluate(
             folder,
             settings=settings,
             done=bar.tick,
+            template=template,
             **sampling,
         )
     _say_oddities(found["used_now"], sampling["max_new_tokens"])

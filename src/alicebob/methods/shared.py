@@ -19,8 +19,9 @@ from alicebob.settings import Params, Train
 
 __all__ = ["as_he_is", "nothing_back", "sft"]
 
-_SEEN = ("bob.model", "bob.dtype", "bob.preamble", "bob.context", "bob.turns")
 _SHARES = {"open_play": "open_play_share", "open_play_again": "again_share"}  # by kind of row
+_TOLD = ("bob.preamble", "bob.system", "bob.template", "bob.date")
+_SEEN = ("bob.model", "bob.dtype", *_TOLD, "bob.context", "bob.turns")
 _SPOKEN = ("max_new_tokens", "temperature", "top_p", "stop", "constrained")
 
 
@@ -50,14 +51,18 @@ def sft(round_: Round) -> Trained:
     from alicebob.bob.sft import Lora, new_adapter, packs_of, train
     from alicebob.bob.training import Schedule
     from alicebob.policies.conversation import Conversation
+    from alicebob.policies.faithful import apart
     from alicebob.policies.models import load_adapter, load_base
+    from alicebob.policies.template import Template
 
     params, settings = round_.params, round_.params.train
     model, tokenizer = load_base(params.bob.model, params.bob.dtype)
+    together = apart(model)
     skills = dataset.read_skills(round_.read("skills"))
+    actions, template = actions_of(round_.world()), Template.of(params.bob)
     packs, looks, rows = packs_of(
         skills,
-        Conversation(tokenizer, params.bob.preamble, actions_of(round_.world())),
+        Conversation(tokenizer, params.bob.preamble, actions, template),
         context=params.bob.context,
         turns=params.bob.turns,
         pack_tokens=settings.pack_tokens,
@@ -66,6 +71,7 @@ def sft(round_: Round) -> Trained:
         shares={kind: getattr(settings, name, 0.0) for kind, name in _SHARES.items()},
         validation_share=params.skills.validation_share,
         seed=params.seed,
+        together=together,
     )
     if settings.init == "parent":
         model = load_adapter(model, round_.inherited("bob"), trainable=True)
@@ -87,6 +93,8 @@ def sft(round_: Round) -> Trained:
         "best validation loss": fitted.best,
         "rows at hand": rows,
     }
+    if not together:
+        facts["rows in a pack"] = "one: this kind of model would mix what is packed together"
     about = f"A LoRA adapter trained on the skills of every round up to {round_.id}."
     return Trained(model, about, facts, fitted)
 

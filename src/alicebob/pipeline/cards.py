@@ -112,7 +112,8 @@ def model_card(
     licence = _licence(Path(name)) if local else UNKNOWN
     base = Path(name).name if Path(name).is_absolute() else name
     asked = {
-        key: getattr(context.params.bob, key, None) for key in ("preamble", "context", "turns")
+        key: getattr(context.params.bob, key, None)
+        for key in ("preamble", "system", "template", "context", "turns")
     }
     layers = sorted({module.rpartition(".")[2] for module in adapter.target_modules})
     found = f"`dvc get REPOSITORY {base}`" if local else f"https://huggingface.co/{base}"
@@ -122,7 +123,7 @@ def model_card(
         "adapter": f"LoRA, rank {adapter.r}, alpha {adapter.lora_alpha}",
         "target modules": ", ".join(layers),
     }
-    told |= {f"bob.{key}": value for key, value in asked.items() if value is not None}
+    told |= {f"bob.{key}": value for key, value in asked.items() if value}
     told |= {name: summary(value) for name, value in facts.items()}
     told["results"] = f"come after training: `metrics/{context.id}.json`"
     lines = ["---", "library_name: peft", f"license: {licence}"]

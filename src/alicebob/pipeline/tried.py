@@ -24,6 +24,7 @@ from alicebob.files import write_json
 from alicebob.policies import Task
 from alicebob.policies.endpoint import Endpoint
 from alicebob.policies.server import Server
+from alicebob.policies.template import Template
 from alicebob.rollout import Actor, play_all, totals
 from alicebob.settings import Params
 from alicebob.trace import Episode
@@ -45,6 +46,7 @@ def evaluate_served(
     max_new_tokens: int = 256,
     temperature: float = 0.7,
     top_p: float = 1.0,
+    template: Template | None = None,
     done: Done = lambda episode: None,
 ) -> dict[str, Any]:
     """Let a served model play the split; return the figures, as docs/metrics.md has a split's.
@@ -63,9 +65,12 @@ def evaluate_served(
     }
 
     world = _world(params, settings)
-    build = functools.partial(Server, endpoint, actions_of(world()), **sampling)
+    template = template or Template()
+    build = functools.partial(Server, endpoint, actions_of(world()), **sampling, template=template)
     actor = Actor(build, 1, endpoint.concurrency, threads=True)
     played = {"model": endpoint.model, **sampling}
+    if template != Template():
+        played |= {"system": template.system, "template": dict(template.options)}
     found = _evaluate(actor, played, params, world, split, out, done)
     found["used_now"] = asdict(endpoint.usage)
     return _written(out, found)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from alicebob.errors import ProviderError, UsageError
 from alicebob.policies.conversation import Conversation
 from alicebob.policies.endpoint import Completion, Endpoint
+from alicebob.policies.template import Template
 
 __all__ = ["Chat", "LocalChat", "Question", "ServedChat"]
 
@@ -85,13 +86,14 @@ class LocalChat:
     def __init__(
         self,
         load: Callable[[], tuple[Any, Any]],
+        template: Template | None = None,
         *,
         context: int = 8192,
         max_new_tokens: int = 1024,
         temperature: float = 0.7,
         top_p: float = 1.0,
     ) -> None:
-        self._load = load
+        self._load, self._template = load, template
         self._loaded: tuple[Any, Conversation] | None = None
         self.context, self.max_new_tokens = context, max_new_tokens
         self.temperature, self.top_p = temperature, top_p
@@ -100,7 +102,7 @@ class LocalChat:
         """Answer batch by batch; see `Chat`. The same questions get the same answers."""
         if self._loaded is None:
             model, tokenizer = self._load()
-            self._loaded = (model.eval(), Conversation(tokenizer))
+            self._loaded = (model.eval(), Conversation(tokenizer, template=self._template))
         for first in range(0, len(questions), BATCH):
             some = questions[first : first + BATCH]
             yield from enumerate(self._batch(some), start=first)

@@ -9,20 +9,18 @@ Does not: run a model.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from jinja2 import TemplateError
-
 from alicebob.errors import UsageError
+from alicebob.policies.template import SYSTEM, Template
 
 __all__ = ["Conversation", "opening", "parse_reply", "window_start", "write_reply"]
 
 REMEMBERED = 10_000  # replies: few differ, and many turns share them
+AFTER = ""  # what stands before a text: a special token
 PREAMBLES = ("brief", "full")
-_MARKS = ("qzxuserone", "qzxbobone", "qzxusertwo", "qzxbobtwo", "qzxuserthree")
 _THOUGHT = re.compile(r"Thought:[ \t]*(.*?)\s*(?=\bAction:|\Z)", re.DOTALL)
 
 
@@ -87,10 +85,16 @@ class Conversation:
 
     `preamble` "brief" shows the instruction alone, "full" also the actions and the form of a reply.
     Raises UsageError where the tokenizer has no chat template or one that rewrites earlier turns.
+    What a template writes at the beginning of every reply it asks for, such as an empty block of
+    thoughts, stays where it is in later turns.
     """
 
     def __init__(
-        self, tokenizer: Any, preamble: str = "brief", actions: Sequence[str] = ()
+        self,
+        tokenizer: Any,
+        preamble: str = "brief",
+        actions: Sequence[str] = (),
+        template: Template | None = None,
     ) -> None:
         if preamble not in PREAMBLES:
             raise UsageError(
@@ -100,10 +104,15 @@ class Conversation:
         self.preamble, self.actions = preamble, actions
         known = tokenizer.added_tokens_decoder.items()
         self._special = {token.content: number for number, token in known if token.special}
-        self._head, self._middle, glue = self._frame()
-        self._close, self._open = _after_first(glue, self._special)
-        frame = ("", self._head, self._middle, self._open, self._close)
-        self._pieces = {text: _pieces(text, self._special) for text in frame}
+        template = template or Template()
+        frame = template.frame(tokenizer)
+        self._head, self._middle, self._begun = frame.head, frame.middle, frame.begun
+        self._close, self._open = _after_first(frame.glue, self._special)
+        around = ("", self._head, self._middle, self._begun, self._open, self._close)
+        self._pieces = {text: _pieces(text, self._special, template.text) for text in around}
+        last = self._pieces[self._middle][-1:]
+        self._asked = last[0] if last and isinstance(last[0], str) else AFTER
+        self._fresh = self._begins_anew()
         self._heads: dict[str, int] = {}
         self._replies: dict[str, list[int]] = {}
         #: The ids that end a reply: the last of them is where to stop generating.
@@ -113,7 +122,8 @@ class Conversation:
 
     def first(self, instruction: str, observation: str) -> list[int]:
         """Return the ids of a prompt that begins with this observation."""
-        return self._ids(self._head, self._opening(instruction) + observation.strip(), self._middle)
+        told = self._opening(instruction) + observation.strip()
+        return self._ids(self._head, told, self._middle, anchor=None)
 
     def next(self, observation: str) -> list[int]:
         """Return the ids that follow a finished reply, up to where the next one begins."""
@@ -123,7 +133,9 @@ class Conversation:
         """Return the ids of a whole reply, its end included."""
         known = self._replies.get(text)
         if known is None:
-            known = self._replies[text] = self._ids("", text.strip(), self._close)
+            known = self._replies[text] = self._ids(
+                self._begun, text.strip(), self._close, self._asked
+            )
             if len(self._replies) > REMEMBERED:
                 self._replies.clear()
         return list(known)
@@ -133,7 +145,7 @@ class Conversation:
 
         The last one is the user's; the ids end where the model's next reply begins.
         """
-        ids = self._ids(self._head, texts[0].strip(), self._middle)
+        ids = self._ids(self._head, texts[0].strip(), self._middle, anchor=None)
         for said, asked in zip(texts[1::2], texts[2::2], strict=True):
             ids += self.reply(said) + self.next(asked)
         return ids
@@ -154,36 +166,6 @@ class Conversation:
             return f"{instruction.strip()}\n"
         return opening(instruction, self.actions)
 
-    def _frame(self) -> tuple[str, str, str]:
-        """Return the template's text before the first content, before a reply and after it.
-
-        As it is when another turn follows: a template may treat the very last reply otherwise, as
-        Qwen3's does, which puts an empty thought block before it.
-        """
-        if not self.tokenizer.chat_template:
-            raise UsageError("bob.model has no chat template; choose an instruction-tuned model.")
-        roles = ("user", "assistant", "user", "assistant", "user")
-        messages = [{"role": r, "content": c} for r, c in zip(roles, _MARKS, strict=True)]
-        render = functools.partial(self.tokenizer.apply_chat_template, tokenize=False)
-        try:
-            text, prompt = render(messages), render(messages[:1], add_generation_prompt=True)
-        except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as error:
-            raise UsageError(
-                f"The chat template of bob.model cannot be used ({type(error).__name__}: "
-                f"{' '.join(str(error).split())[:200]})."
-            ) from error
-        found = re.fullmatch(f"(.*){'(.*)'.join(_MARKS)}.*", text, re.DOTALL)
-        if (
-            not found
-            or found.group(2, 3) != found.group(4, 5)
-            or not prompt.endswith(found.group(2))
-        ):
-            raise UsageError(
-                "The chat template of bob.model rewrites earlier turns, so prompts cannot grow "
-                "turn by turn. Give the tokenizer a template that renders every turn alike."
-            )
-        return found.group(1), found.group(2), found.group(3)
-
     def plain(self, text: str) -> list[int]:
         """Tokenise plain text, in which special tokens count as letters."""
         backend = getattr(self.tokenizer, "backend_tokenizer", None)
@@ -193,11 +175,31 @@ class Conversation:
         backend.encode_special_tokens = True  # set each time: other calls of the library unset it
         return list(backend.encode(text, add_special_tokens=False).ids)
 
-    def _ids(self, before: str, content: str = "", after: str = "") -> list[int]:
+    def _begins_anew(self) -> bool:
+        """Tell whether a word after a special token has the ids that it has where a text begins."""
+        for name in self._special:
+            ids = self.tokenizer.encode(f"{name}a", add_special_tokens=False)
+            return list(ids[1:]) == self.plain("a")
+        return True
+
+    def _after(self, anchor: str, text: str) -> list[int]:
+        """Tokenise plain text as it is tokenised after other plain text."""
+        ids, head = self.plain(anchor + text), self.plain(anchor)
+        return ids[len(head) :] if ids[: len(head)] == head else self.plain(text)
+
+    def _run(self, text: str, anchor: str | None) -> list[int]:
+        if anchor is None or (anchor == AFTER and self._fresh):
+            return self.plain(text)
+        return self._after(anchor or "\n", text)
+
+    def _ids(
+        self, before: str, content: str = "", after: str = "", anchor: str | None = AFTER
+    ) -> list[int]:
         """Tokenise template text, content and template text as one run.
 
         Special tokens are taken from the template's text only; plain text that touches the content
-        is tokenised with it, as the whole conversation would be.
+        is tokenised with it, as the whole conversation would be. `anchor` is the plain text that
+        stands before, AFTER for a special token, None for nothing.
         """
         head, tail = self._pieces[before], self._pieces[after]
         runs: list[str | int] = [*head, *([content] if content else []), *tail]
@@ -208,19 +210,21 @@ class Conversation:
                 plain += run
                 continue
             if plain:
-                ids += self.plain(plain)
+                ids += self._run(plain, anchor)
             plain = ""
             if run is not None:
                 ids.append(run)
+                anchor = AFTER
         return ids
 
 
-def _pieces(text: str, special: dict[str, int]) -> list[str | int]:
-    """Split template text into plain strings and ids of special tokens."""
-    if not special or not text:
-        return [text] if text else []
+def _pieces(text: str, special: dict[str, int], system: str) -> list[str | int]:
+    """Split template text into plain strings and ids of special tokens; put in the system text."""
+    if not text:
+        return []
     names = "|".join(re.escape(name) for name in sorted(special, key=len, reverse=True))
-    return [special.get(piece, piece) for piece in re.split(f"({names})", text) if piece]
+    parts = re.split(f"({names})", text) if special else [text]
+    return [special.get(part, part.replace(SYSTEM, system)) for part in parts if part]
 
 
 def _after_first(glue: str, special: dict[str, int]) -> tuple[str, str]:

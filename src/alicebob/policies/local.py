@@ -1,9 +1,10 @@
 """A local model as policy: a batch of live episodes decoded together, its cache kept between turns.
 
-Each episode has a row of its own in the cache, filled without gaps, so that what a turn costs is
-what it adds; only when the oldest turns must go is that episode's window read again. Sampling
-draws one number per token from the episode's own generator. Invariant: tokens in are tokens out:
-a reply stays in the context as it was generated, never tokenised anew. Does not: train.
+Each episode has a row of its own, so that what a turn costs is what it adds (as far as the model
+allows, see `alicebob.policies.reading`); only when the oldest turns must go is that episode's
+window read again. Sampling draws one number per token from the episode's own generator. Invariant:
+tokens in are tokens out: a reply stays in the context as it was generated, never tokenised anew.
+Does not: train.
 """
 
 from __future__ import annotations
@@ -20,20 +21,18 @@ from torch import Tensor
 from alicebob.policies import Live, Reply
 from alicebob.policies.constraint import Choices
 from alicebob.policies.conversation import Conversation, parse_reply, window_start
+from alicebob.policies.reading import Held, Kept, Reader
 
 __all__ = ["Local"]
 
 
-@dataclass(slots=True)
-class _Row:
-    """What is known of one episode's place in the cache."""
+@dataclass(slots=True, kw_only=True)
+class _Row(Held):
+    """What is known of one episode and its place among the rows."""
 
-    slot: int
     live: Live
     head: int  # tokens of the instruction
     start: int = 0  # first turn of the window
-    cached: list[int] = field(default_factory=list)  # the tokens in the cache
-    moved: bool = True  # the window has just begun anew
     pending: list[int] = field(default_factory=list)  # the end of the last reply, not yet read
     reads: list[int] = field(default_factory=list)  # tokens of each observation
     replies: list[list[int]] = field(default_factory=list)
@@ -44,8 +43,10 @@ class Local:
 
     `context` bounds prompt and reply together, `turns` the turns in it (0 is no bound);
     `temperature` 0 is greedy; `top_p` draws from the likeliest tokens that make up that share
-    (nucleus sampling). A reply ends where one of `stop` stands in it; with `constrained` what
-    follows "Action:" can only be an admissible action of that turn. Raises UsageError where an
+    (nucleus sampling). A reply ends where one of `stop` stands in it; with `constrained` it
+    names an admissible action of that turn. `reader` is how the model is
+    read, by default with its keys and values kept; `alicebob.policies.faithful` says which way is
+    right for a model. Raises UsageError where an
     instruction and one observation do not fit.
     """
 
@@ -61,31 +62,34 @@ class Local:
         top_p: float = 1.0,
         stop: Sequence[str] = (),
         constrained: bool = False,
+        reader: Reader | None = None,
     ) -> None:
         self.model = model.eval()
         self.conversation = conversation
         self.context, self.turns, self.max_new_tokens = context, turns, max_new_tokens
         self.temperature, self.top_p = temperature, top_p
         self.stop = tuple(stop)
-        self._choices = Choices(conversation) if constrained else None
+        self._choices = Choices(conversation, max_new_tokens) if constrained else None
         self._rows: dict[int, _Row] = {}
-        self._cache: _Cache | None = None
+        self._reader = reader or Kept(model)
 
     def start(self, wave: Sequence[Live]) -> None:
         """Give each episode of the wave an empty row."""
         self._rows = {
-            id(live): _Row(slot, live, self.conversation.head_length(live.task.instruction))
+            id(live): _Row(
+                slot=slot, live=live, head=self.conversation.head_length(live.task.instruction)
+            )
             for slot, live in enumerate(wave)
         }
         room = self.context + self.max_new_tokens + len(self.conversation.end)
-        self._cache = _Cache(len(wave), room)
+        self._reader.start(len(wave), room)
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
     def act(self, lives: Sequence[Live]) -> list[Reply]:
         """Read each episode's new observation and write a reply to it."""
         rows = self._gathered(lives)
         prompts = [self._prompt(row) for row in rows]
-        logits = self._read(rows, prompts)
+        logits = self._reader.read(rows, prompts)
         written: list[list[int]] = [[] for _ in rows]
         going = list(range(len(rows)))
         stop = self.conversation.end[-1]
@@ -106,7 +110,7 @@ class Local:
                 break
             # Rows that are done ride along unread: leaving them out would copy the cache.
             last = set(going)
-            logits = self._forward(
+            logits = self._reader.step(
                 rows, [written[i][-1:] if i in last else [] for i in range(len(rows))]
             )[going]
         return [
@@ -126,11 +130,9 @@ class Local:
         return any(mark in text for mark in self.stop)
 
     def _gathered(self, lives: Sequence[Live]) -> list[_Row]:
-        """Return the rows of the episodes, moved together in the cache where some have ended."""
-        assert self._cache is not None
+        """Return the rows of the episodes, moved together where some have ended."""
         rows = [self._rows[id(live)] for live in lives]
-        if len(rows) < self._cache.rows:
-            self._cache.keep([row.slot for row in rows])
+        self._reader.keep([row.slot for row in rows])
         for slot, row in enumerate(rows):
             row.slot = slot
         return rows
@@ -145,8 +147,7 @@ class Local:
         start = window_start(
             row.start, [*lengths, len(read) + reserve], row.head, self.context, self.turns
         )
-        row.moved = start != row.start or not row.replies
-        if not row.moved:
+        if start == row.start and row.replies:
             return row.pending + read
         row.start = start
         window = self._window(row)
@@ -162,51 +163,6 @@ class Local:
         ):
             ids += reply + self.conversation.next(observation)
         return ids
-
-    def _read(self, rows: Sequence[_Row], prompts: Sequence[list[int]]) -> Tensor:
-        """Read the prompts, those of a whole window apart from the short ones; return logits."""
-        whole = [i for i, row in enumerate(rows) if row.moved]
-        short = [i for i, row in enumerate(rows) if not row.moved]
-        parts = []
-        for group in (whole, short):
-            if group:
-                parts.append(self._forward([rows[i] for i in group], [prompts[i] for i in group]))
-        return torch.cat(parts)[np.argsort(whole + short)]
-
-    def _forward(self, rows: Sequence[_Row], chunks: Sequence[Sequence[int]]) -> Tensor:
-        """Append a chunk to each row; return the logits after its last token, (rows, vocabulary).
-
-        Chunks are padded at their right end; what padding leaves in the cache lies beyond the
-        row's end, is seen by no later query, and is written over.
-        """
-        assert self._cache is not None
-        longest = max(len(chunk) for chunk in chunks)
-        device = self.model.device
-        ids = torch.tensor([[*c, *[0] * (longest - len(c))] for c in chunks], device=device)
-        filled = torch.tensor([len(row.cached) for row in rows], device=device)
-        places = filled[:, None] + torch.arange(longest, device=device)
-        self._cache.select([row.slot for row in rows], places)
-        keys = torch.arange(self._cache.reach, device=device)
-        seen = keys[None, None, None, :] <= places[:, None, :, None]
-        last = torch.tensor([max(0, len(chunk) - 1) for chunk in chunks], device=device)
-
-        def keep(_: Any, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return (arguments[0][torch.arange(len(rows), device=device), last],)
-
-        hook = self.model.get_output_embeddings().register_forward_pre_hook(keep)
-        try:
-            output = self.model(
-                input_ids=ids,
-                attention_mask=seen,
-                position_ids=places,
-                past_key_values=self._cache,
-                use_cache=True,
-            )
-        finally:
-            hook.remove()
-        for row, chunk in zip(rows, chunks, strict=True):
-            row.cached += chunk
-        return output.logits
 
     def _draw(self, logits: Tensor, lives: Sequence[Live]) -> list[int]:
         """Return a token for each row: the likeliest, or drawn at the temperature."""
@@ -262,54 +218,3 @@ def _agreeing(a: Sequence[int], b: Sequence[int]) -> int:
         if x != y:
             return i
     return min(len(a), len(b))
-
-
-class _Cache:
-    """Keys and values of all rows, each row filled from its own beginning.
-
-    Stands in for `transformers.Cache`: a model only calls `update`, once per layer. Capacity is
-    fixed, so that appending copies nothing.
-    """
-
-    is_compileable = False
-
-    def __init__(self, rows: int, room: int) -> None:
-        self.rows, self.room = rows, room
-        self.keys: list[Tensor] = []
-        self.values: list[Tensor] = []
-        self.slots: Tensor | None = None  # None: all rows, in order
-        self.reach = 0
-
-    def select(self, slots: Sequence[int], places: Tensor) -> None:
-        """Choose the rows and, for each, the places that the next forward pass fills."""
-        whole = list(slots) == list(range(self.rows))
-        self.slots = None if whole else torch.tensor(slots, device=places.device)
-        self.index = torch.tensor(slots, device=places.device)[:, None]
-        self.places = places.clamp(max=self.room - 1)
-        self.reach = min(self.room, int(places.max()) + 1)
-
-    def keep(self, slots: Sequence[int]) -> None:
-        """Drop all rows but these, which move to the front in this order."""
-        chosen = torch.tensor(slots)
-        self.rows = len(slots)
-        self.keys = [store[chosen.to(store.device)] for store in self.keys]
-        self.values = [store[chosen.to(store.device)] for store in self.values]
-
-    def update(
-        self, keys: Tensor, values: Tensor, layer_idx: int, *_: Any, **__: Any
-    ) -> tuple[Tensor, Tensor]:
-        """Store new keys and values (rows, heads, new, size); return all that may be seen."""
-        if layer_idx == len(self.keys):
-            shape = (self.rows, keys.shape[1], self.room, keys.shape[3])
-            self.keys.append(keys.new_zeros(shape))
-            self.values.append(values.new_zeros(shape))
-        found = []
-        for store, new in ((self.keys[layer_idx], keys), (self.values[layer_idx], values)):
-            store.transpose(1, 2)[self.index, self.places] = new.transpose(1, 2)
-            seen = store if self.slots is None else store[self.slots]
-            found.append(seen[:, :, : self.reach])
-        return found[0], found[1]
-
-    def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Return how far the fullest row reaches before this pass."""
-        return self.reach - int(self.places.shape[1])

@@ -17,6 +17,7 @@ from alicebob.policies import Live, Reply
 from alicebob.policies.answer import tokens
 from alicebob.policies.conversation import opening, parse_reply, window_start
 from alicebob.policies.endpoint import Endpoint, Message
+from alicebob.policies.template import Template
 
 __all__ = ["Server"]
 
@@ -36,7 +37,8 @@ class Server:
 
     `context` bounds prompt and reply together, in tokens of three characters; `turns` the turns in
     it (0 is no bound). `actions` are named in the prompt, as with the preamble "full" of a local
-    model. Raises UsageError where an instruction and one observation do not fit, ProviderError and
+    model. The chat template is the server's; `template` sends it a system text and options. Raises
+    UsageError where an instruction and one observation do not fit, ProviderError and
     Spent as the endpoint does.
     """
 
@@ -50,6 +52,7 @@ class Server:
         max_new_tokens: int = 256,
         temperature: float = 0.7,
         top_p: float = 1.0,
+        template: Template | None = None,
     ) -> None:
         if max_new_tokens >= context:
             raise UsageError(
@@ -59,6 +62,7 @@ class Server:
         self.endpoint, self.actions = endpoint, actions
         self.context, self.turns, self.max_new_tokens = context, turns, max_new_tokens
         self.temperature, self.top_p = temperature, top_p
+        self.template = template or Template()
 
     def start(self, wave: Sequence[Live]) -> None:
         """Begin each episode with an empty conversation; ProviderError where nobody is there."""
@@ -81,6 +85,7 @@ class Server:
             top_p=self.top_p,
             max_tokens=self.max_new_tokens,
             seed=int(live.draw.integers(2**31)),
+            **self.template.asked,
         )
         talk: _Talk = live.memory
         talk.replies.append(found.text if found.text.strip() else NOTHING)
@@ -100,8 +105,10 @@ class Server:
         seen = [turn.observation for turn in live.turns] + [live.observation]
         head = opening(live.task.instruction, self.actions)
         lengths = [*talk.lengths, tokens(seen[-1]) + self.max_new_tokens]
-        talk.start = window_start(talk.start, lengths, tokens(head), self.context, self.turns)
-        messages: list[Message] = []
+        talk.start = window_start(
+            talk.start, lengths, tokens(self.template.text + head), self.context, self.turns
+        )
+        messages: list[Message] = [*self.template.messages]
         for number in range(talk.start, len(seen)):
             text = seen[number].strip()
             text = head + text if number == talk.start else text

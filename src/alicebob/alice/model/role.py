@@ -8,7 +8,7 @@ Alice is asked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from alicebob.policies.chat import Chat, LocalChat, ServedChat
 from alicebob.policies.conversation import Conversation
 from alicebob.policies.endpoint import Endpoint, Limits
 from alicebob.policies.server import Server
+from alicebob.policies.template import Template
 from alicebob.settings import Params
 
 __all__ = ["Role"]
@@ -50,6 +51,7 @@ class Role:
     temperature: float
     top_p: float
     ledger: Path | None = None
+    template: Template = field(default_factory=Template)
 
     @classmethod
     def of(cls, params: Params, adapter: Path, ledger: Path) -> Role:
@@ -69,6 +71,7 @@ class Role:
             alice.temperature,
             alice.top_p,
             ledger,
+            Template.of(params.bob) if bob else Template(),
         )
 
     @property
@@ -111,7 +114,7 @@ class Role:
         }
         if self.served:
             return ServedChat(self.endpoint(), **sampling)
-        return LocalChat(self.load, context=self.context, **sampling)
+        return LocalChat(self.load, self.template, context=self.context, **sampling)
 
     def load(self) -> tuple[Any, Any]:
         """Return (model, tokenizer), the adapter merged in, on the GPU where there is one."""
@@ -139,8 +142,11 @@ class Role:
         }
         if endpoint is not None:
             return Server(endpoint, actions, **sampling)
+        from alicebob.policies.faithful import reader_of
         from alicebob.policies.local import Local
         from alicebob.policies.models import settle
 
         model, tokenizer = self.load()
-        return Local(settle(model), Conversation(tokenizer, "full", actions), **sampling)
+        reader = reader_of(settle(model), self.context)
+        talk = Conversation(tokenizer, "full", actions, self.template)
+        return Local(model, talk, reader=reader, **sampling)
