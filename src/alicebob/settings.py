@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = [
+    "RANDOM_PLAY",
     "TINY",
     "Alice",
     "Base",
@@ -28,7 +29,8 @@ __all__ = [
     "Train",
 ]
 
-TINY = "models/base"  # the directory of the model that is built on this machine
+TINY = "models/base"  # where the stage `base` lays a model down
+RANDOM_PLAY = "random play"  # the source of a base that is built on this machine
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -74,8 +76,9 @@ class Seeds(Block):
 
 
 class Base(Block):
-    """Tiny Bob before anything is learnt."""
+    """Bob before anything is learnt: where he is from, and how tiny Bob is built."""
 
+    source: Annotated[str, Field(min_length=1)]
     episodes: Count
     max_turns: Count
     vocabulary: Annotated[int, Field(ge=300)]
@@ -176,6 +179,7 @@ class Evaluate(Block):
     worlds: Count
     open_play: Count
     max_turns: Count
+    hopeless: Annotated[int, Field(ge=0)]
     width: Count
 
 
