@@ -168,6 +168,8 @@ class Train(Block):
     epochs: Positive
     learning_rate: Positive
     batch: Count
+    micro_batch: Annotated[int, Field(ge=0)]
+    gradient_checkpointing: bool
     pack_tokens: Annotated[int, Field(ge=64)]
     every: Count
     patience: Annotated[int, Field(ge=0)]
@@ -207,6 +209,8 @@ class Params(Block):
 
     @model_validator(mode="after")
     def _fitting(self) -> Params:
+        if self.train.micro_batch and self.train.batch % self.train.micro_batch:
+            raise ValueError("train.batch must be a multiple of train.micro_batch")
         if self.train.pack_tokens < self.bob.context:
             raise ValueError("train.pack_tokens must be at least bob.context")
         return self

@@ -69,6 +69,8 @@ def sft(round_: Round) -> Trained:
         settings.every,
         settings.patience,
         seed=params.seed,
+        micro_batch=settings.micro_batch,
+        checkpointing=settings.gradient_checkpointing,
     )
     fitted = train(model, packs, looks, schedule, round_.scratch / "fit", round_.report)
     round_.facts["tokens_per_second"] = round(fitted.tokens / fitted.seconds)
