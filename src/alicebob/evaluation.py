@@ -10,6 +10,7 @@ why an episode failed (see `alicebob.alice`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,7 +20,7 @@ from alicebob.envs.hooks import Trial, has_goals, suite_of, tasks_of
 from alicebob.figures import figure, mean, ratio, share, stratified
 from alicebob.policies import Task
 from alicebob.rollout import seeds
-from alicebob.trace import Episode, Outcome
+from alicebob.trace import INVALID, Episode, Outcome
 
 __all__ = [
     "GOAL",
@@ -35,11 +36,15 @@ GOAL = "goal"  # the event, and target, of an episode with a goal of the environ
 
 
 class Amount(Protocol):
-    """How much to evaluate: worlds for each trial, episodes of open play and their limit."""
+    """How much to evaluate: worlds for each trial, episodes of open play and their limit.
+
+    An episode ends after `hopeless` invalid actions in a row, 0 is never.
+    """
 
     worlds: int
     open_play: int
     max_turns: int
+    hopeless: int
 
 
 def trial_tasks(
@@ -87,14 +92,18 @@ def tasks(
     found = open_play_tasks(split, env, amount.open_play, amount.max_turns, master, space, prefix)
     if suite := suite_of(env):
         found += trial_tasks(split, suite, amount.worlds, master, space, prefix)
+    found = [replace(task, hopeless=amount.hopeless) for task in found]
     return sorted(found, key=lambda task: -task.max_turns)
 
 
 def report(
-    episodes: Sequence[Episode], score: Callable[[Mapping[str, float]], float]
+    episodes: Sequence[Episode],
+    score: Callable[[Mapping[str, float]], float],
+    hopeless: int = 0,
 ) -> dict[str, Any]:
     """Return the figures of one split: skills and open play, each mean with its interval.
 
+    Where episodes end after `hopeless` invalid actions in a row, how many did is said too.
     `score` is the environment's own, see `alicebob.envs.hooks.score_of`. An episode is a trial when
     its meta names a target other than the environment's own goal.
     """
@@ -104,7 +113,8 @@ def report(
     won: dict[str, list[bool]] = {}
     for episode in trials:
         won.setdefault(episode.meta["target"], []).append(episode.outcome is Outcome.SUCCESS)
-    lost = [float(sum("invalid_action" in t.tags for t in e.turns)) for e in episodes]
+    ended = [e.outcome is Outcome.HOPELESS for e in episodes]
+    lost = [float(sum(INVALID in t.tags for t in e.turns)) for e in episodes]
     return {
         "skills": {
             "success": stratified([share(sum(w), len(w)) for _, w in sorted(won.items())]),
@@ -123,6 +133,7 @@ def report(
             },
         },
         "invalid_actions": ratio(lost, [float(len(e.turns)) for e in episodes]),
+        **({"hopeless": share(ended.count(True), len(ended))} if hopeless else {}),
     }
 
 

@@ -25,7 +25,7 @@ from alicebob.envs import Border, TextEnv, World, bordered, from_here
 from alicebob.errors import AliceBobError, EnvError, ProviderError
 from alicebob.policies import Live, Policy, Reply, Task
 from alicebob.processes import pool, surviving
-from alicebob.trace import Episode, Outcome, Turn, append_journal, read_journal
+from alicebob.trace import INVALID, Episode, Outcome, Turn, append_journal, read_journal
 
 __all__ = ["Actor", "Crew", "model_workers", "play", "play_all", "seeds", "totals", "workers"]
 
@@ -118,7 +118,7 @@ def _advance(live: Live, env: Border, reply: Reply) -> Outcome | None:
     """Take one turn; return how the episode ended, or None while it goes on."""
     observation, reward, terminated, truncated, info = env.step(reply.action)
     events = tuple(info.get("events", ()))
-    tags = (*reply.tags, "invalid_action") if info.get("invalid_action") else reply.tags
+    tags = (*reply.tags, INVALID) if info.get("invalid_action") else reply.tags
     live.turns.append(
         Turn(
             observation=live.observation,
@@ -138,6 +138,9 @@ def _advance(live: Live, env: Border, reply: Reply) -> Outcome | None:
         return Outcome.SUCCESS if info.get("success") else Outcome.FAILURE
     if truncated or len(live.turns) >= live.task.max_turns:
         return Outcome.TURN_LIMIT
+    last = live.turns[-live.task.hopeless :] if live.task.hopeless else []
+    if last and len(last) == live.task.hopeless and all(INVALID in turn.tags for turn in last):
+        return Outcome.HOPELESS
     return None
 
 

@@ -17,6 +17,7 @@ __all__ = [
     "DATE",
     "NO_SYSTEM",
     "OWN_SYSTEM",
+    "RANDOM_PLAY",
     "TINY",
     "Alice",
     "Base",
@@ -32,7 +33,8 @@ __all__ = [
     "Train",
 ]
 
-TINY = "models/base"  # the directory of the model that is built on this machine
+TINY = "models/base"  # where the stage `base` lays a model down
+RANDOM_PLAY = "random play"  # the source of a base that is built on this machine
 
 OWN_SYSTEM, NO_SYSTEM = "template", "none"  # for bob.system: the template's own text, or none
 DATE = "2026-01-01"  # in templates that write today's
@@ -89,8 +91,9 @@ class Seeds(Block):
 
 
 class Base(Block):
-    """Tiny Bob before anything is learnt."""
+    """Bob before anything is learnt: where he is from, and how tiny Bob is built."""
 
+    source: Annotated[str, Field(min_length=1)]
     episodes: Count
     max_turns: Count
     vocabulary: Annotated[int, Field(ge=300)]
@@ -183,6 +186,8 @@ class Train(Block):
     epochs: Positive
     learning_rate: Positive
     batch: Count
+    micro_batch: Annotated[int, Field(ge=0)]
+    gradient_checkpointing: bool
     pack_tokens: Annotated[int, Field(ge=64)]
     every: Count
     patience: Annotated[int, Field(ge=0)]
@@ -194,6 +199,7 @@ class Evaluate(Block):
     worlds: Count
     open_play: Count
     max_turns: Count
+    hopeless: Annotated[int, Field(ge=0)]
     width: Count
 
 
@@ -221,6 +227,8 @@ class Params(Block):
 
     @model_validator(mode="after")
     def _fitting(self) -> Params:
+        if self.train.micro_batch and self.train.batch % self.train.micro_batch:
+            raise ValueError("train.batch must be a multiple of train.micro_batch")
         if self.train.pack_tokens < self.bob.context:
             raise ValueError("train.pack_tokens must be at least bob.context")
         return self

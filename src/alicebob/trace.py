@@ -25,6 +25,7 @@ __all__ = [
     "ASLEEP",
     "ERROR",
     "INTENT",
+    "INVALID",
     "OPEN_PLAY",
     "Episode",
     "Outcome",
@@ -41,6 +42,7 @@ AIMLESS = "aimless"  # led to nothing
 ASLEEP = "asleep"  # no action counts
 AGAIN = "again"  # for what had happened before in the episode
 ERROR = "error"  # wrong, and to be read only
+INVALID = "invalid_action"  # a reply that was no action of the environment's
 
 INTENT = "intent:"  # begins a tag that says what a turn was for, as its explorer meant it
 AIM = "aim:"  # begins a tag that says what a turn of a whole episode led to, as its labeller found
@@ -53,6 +55,7 @@ class Outcome(StrEnum):
     SUCCESS = "success"
     FAILURE = "failure"
     TURN_LIMIT = "turn_limit"
+    HOPELESS = "hopeless"
     CONTEXT_LIMIT = "context_limit"
     ENV_ERROR = "env_error"
     PROVIDER_ERROR = "provider_error"

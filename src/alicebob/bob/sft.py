@@ -8,9 +8,11 @@ equal runs; it names the base it was made for. Does not: choose the skills.
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +96,17 @@ def train(
     work: Path,
     report: Report = lambda values, step: None,
 ) -> Fitted:
-    """Train a PEFT model's adapter in place; raises UsageError where there is nothing to learn."""
+    """Train a PEFT model's adapter in place, with two checkpoints at least.
+
+    Raises UsageError where there is nothing to learn.
+    """
     if not packs:
         raise UsageError("There are no skills to train on; explore more (explore.episodes).")
+    steps = math.ceil(math.ceil(len(packs) / schedule.batch) * schedule.epochs)
+    if schedule.every > (most := max(1, steps // 2)):
+        told = f"train.every ({schedule.every}) is more than half of {steps} steps"
+        print(f"{told}: a checkpoint and a look every {most}.", file=sys.stderr)
+        schedule = replace(schedule, every=most)
     return fit(model, packs, validation, schedule, work, report)
 
 

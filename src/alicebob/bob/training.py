@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft.helpers import disable_input_dtype_casting
 from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
@@ -35,7 +36,9 @@ Report = Callable[[Mapping[str, float], int], None]
 class Schedule:
     """How to train: learning rate, passes over the packs, packs per step, when to look and stop.
 
-    `batch` counts packs over all processes; `every` steps there is a checkpoint and, where there
+    `batch` counts packs over all processes, `micro_batch` those that a process has at once, 0 for
+    all of its share; with `checkpointing` what a layer computed is computed again in the backward
+    pass, for less memory. `every` steps there is a checkpoint and, where there
     are validation packs, a look at them; after `patience` looks without
     a better loss training ends.
     """
@@ -48,6 +51,8 @@ class Schedule:
     warmup: float = 0.05
     weight_decay: float = 0.0
     seed: int = 0
+    micro_batch: int = 0
+    checkpointing: bool = False
 
 
 @dataclass(slots=True)
@@ -92,6 +97,7 @@ def fit(
         data_collator=_collate,
         callbacks=callbacks,
     )
+    trainer.model_accepts_loss_kwargs = True  # a step's loss is divided by its tokens, here
     begun = time.monotonic()
     with logits_only_where_there_is_loss(model) as chosen:
         trainer.chosen = chosen
@@ -115,12 +121,22 @@ def _arguments(schedule: Schedule, work: Path, looks: bool) -> TrainingArguments
             f"train.batch ({schedule.batch}) cannot be divided among {world} processes; choose a "
             "multiple of their number, so that a step means the same on every machine."
         )
+    share = schedule.batch // world
+    at_once = schedule.micro_batch or share
+    if share % at_once:
+        raise UsageError(
+            f"train.micro_batch ({at_once}) does not divide the {share} packs of a step that each "
+            f"of {world} processes has; choose a divisor of them."
+        )
     return TrainingArguments(
         output_dir=str(work),
         learning_rate=schedule.learning_rate,
         num_train_epochs=schedule.epochs,
-        per_device_train_batch_size=schedule.batch // world,
-        per_device_eval_batch_size=max(1, 4 * schedule.batch // world),
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=share // at_once,
+        activation_checkpointing=schedule.checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False},
+        per_device_eval_batch_size=4 * at_once,
         lr_scheduler_type="linear",
         warmup_steps=schedule.warmup,
         weight_decay=schedule.weight_decay,
@@ -175,9 +191,10 @@ class _Trainer(Trainer):  # type: ignore[misc]
         labels = inputs["labels"][:, 1:]
         places = labels != IGNORED
         self.chosen["places"] = places
-        logits = model(
-            input_ids=inputs["input_ids"], position_ids=inputs["position_ids"], use_cache=False
-        ).logits
+        with _in_its_own_precision(model):
+            logits = model(
+                input_ids=inputs["input_ids"], position_ids=inputs["position_ids"], use_cache=False
+            ).logits
         total = nn.functional.cross_entropy(logits.float(), labels[places], reduction="sum")
         return total, places.sum()
 
@@ -225,6 +242,25 @@ def logits_only_where_there_is_loss(model: Any) -> Any:
         yield chosen
     finally:
         handle.remove()
+
+
+@contextmanager
+def _in_its_own_precision(model: Any) -> Iterator[None]:
+    """Compute an adapter in the precision of its base, where that is a short one.
+
+    Its weights stay in float32. Left alone, PEFT would copy what each layer reads into float32, and
+    multiply it there: more than half of the memory of a step, and much of its time.
+    """
+    dtype = next(model.parameters()).dtype
+    if dtype is torch.float32:
+        yield
+        return
+    with disable_input_dtype_casting(model), torch.autocast(_device(model), dtype):
+        yield
+
+
+def _device(model: Any) -> str:
+    return str(next(model.parameters()).device.type)
 
 
 def _mean_tokens(packs: Sequence[Pack]) -> float:

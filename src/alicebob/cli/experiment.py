@@ -8,6 +8,7 @@ import click
 
 from alicebob.cli.numbers import PRICES
 from alicebob.cli.pairs import with_settings
+from alicebob.errors import UsageError
 
 __all__ = ["estimate", "init", "sync"]
 
@@ -50,16 +51,24 @@ def init(preset: str | None, spec: str | None, settings: dict[str, Any]) -> None
 
 @click.command()
 @PRICES
-def estimate(prices: tuple[float, float] | None) -> None:
+@click.option("--memory", "device", type=float, metavar="GIB", help="Refuse what does not fit.")
+def estimate(prices: tuple[float, float] | None, device: float | None) -> None:
     """Say what the rounds of params.yaml may take at most; nothing is run.
 
-    Tokens read and written are those of Alice's model. Time is given for stages that have run here
-    before, at their speed then.
+    Tokens read and written are those of Alice's model. Memory is that of a step of training on a
+    device, without what its library takes; --memory ends in an error where it does not fit. Time is
+    given for stages that have run here before, at their speed then.
     """
     from alicebob.experiment.estimate import estimate as costs
-    from alicebob.experiment.estimate import table
+    from alicebob.experiment.estimate import memory, table
 
     click.echo(table(costs(), prices or (0.0, 0.0)))
+    try:
+        click.echo(f"A step of training takes about {memory(device=device).told()} of a device.")
+    except UsageError as error:
+        if device is not None:
+            raise
+        click.echo(f"Memory of training: unknown. {error}", err=True)
 
 
 @click.command()

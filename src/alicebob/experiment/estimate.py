@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from alicebob.alice.costs import Asked, asked
+from alicebob.bob.memory import Memory, shape_of, training_memory
 from alicebob.envs import World
 from alicebob.envs.hooks import suite_of
+from alicebob.errors import UsageError
 from alicebob.experiment.params import Experiment
 from alicebob.experiment.results import read_json
 from alicebob.experiment.stages import STAGES
@@ -22,7 +24,7 @@ from alicebob.experiment.tree import ancestors
 from alicebob.methods import method
 from alicebob.settings import Params
 
-__all__ = ["Cost", "estimate", "table"]
+__all__ = ["Cost", "estimate", "memory", "table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,38 @@ def estimate(folder: Path = Path()) -> list[Cost]:
         depth = len(ancestors(name, experiment.rounds)) - 1
         found += _round(name, depth, experiment.params(name), speeds)
     return found
+
+
+def memory(folder: Path = Path(), device: float | None = None) -> Memory:
+    """Return what the fullest step of training takes on a device.
+
+    Raises UsageError where it is more than the `device` has, in GiB, with what would fit, and where
+    the shape of the model cannot be read.
+    """
+    experiment = Experiment(folder / "params.yaml")
+    rounds = [experiment.params(name) for name in experiment.rounds]
+    found = [(training_memory(shape_of(params), params), params) for params in rounds]
+    most, params = max(found, key=lambda each: each[0].total)
+    if device is not None and most.total > device * 2**30:
+        raise UsageError(
+            f"A step of training takes {most.told()}, more than the {device:g} GiB of the device. "
+            f"{_smaller(params, device)}"
+        )
+    return most
+
+
+def _smaller(params: Params, device: float) -> str:
+    """Say with which settings a step would fit."""
+    train = params.train
+    for checkpointing in (False, True):
+        for size in range(train.batch, 0, -1):
+            if train.batch % size == 0:
+                changes = {"micro_batch": size, "gradient_checkpointing": checkpointing}
+                less = params.model_copy(update={"train": train.model_copy(update=changes)})
+                if training_memory(shape_of(less), less).total <= device * 2**30:
+                    told = ", train.gradient_checkpointing: true" if checkpointing else ""
+                    return f"It fits with train.micro_batch: {size}{told}."
+    return "It does not fit with packs of this length; choose another model or another device."
 
 
 def _round(name: str, depth: int, params: Params, speeds: Mapping[str, float]) -> list[Cost]:

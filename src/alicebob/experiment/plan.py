@@ -26,8 +26,10 @@ from alicebob.experiment.stages import STAGES
 from alicebob.experiment.tree import ROOT_ROUND
 from alicebob.files import remove, write_json
 from alicebob.methods import Method, known, method
+from alicebob.methods.bases import base_of
+from alicebob.methods.parts import Part
 from alicebob.methods.shared import as_he_is
-from alicebob.settings import TINY, Params
+from alicebob.settings import Params
 
 __all__ = ["PLAN", "check", "contents", "declared", "planned", "way", "write"]
 
@@ -83,8 +85,16 @@ def _plan(stage: str, chosen: Method, params: Params) -> dict[str, Any]:
             values.setdefault(block, {})[key] = value.model_dump(mode="json")[key]
         else:
             values[block] = value
+    part = _part(stage, chosen, params)
+    return {"part": part.name if part else "", "params": values}
+
+
+def _part(stage: str, chosen: Method, params: Params) -> Part[Any] | None:
+    """Return the part that a stage calls, of the method or of the base; None for none."""
+    if stage == "base":
+        return base_of(params)
     part = STAGES[stage].part
-    return {"part": chosen.part(part).name if part else "", "params": values}
+    return chosen.part(part) if part else None
 
 
 def way(name: str) -> Method:
@@ -95,11 +105,8 @@ def way(name: str) -> Method:
 def _reads(stage: str, chosen: Method, params: Params) -> set[str]:
     """Return what a stage of a method reads, as names of single values."""
     spec = STAGES[stage]
-    names = list(spec.reads)
-    if spec.part:
-        names += chosen.part(spec.part).reads(params)
-    if stage == "base" and params.bob.model != TINY:
-        names = ["bob.model"]  # then there is nothing to build
+    part = _part(stage, chosen, params)
+    names = [*spec.reads, *(part.reads(params) if part else ())]
     if not offers(factory(params.env.spec), "suite"):
         names = [n for n in _single(names, params) if n != "evaluate.worlds"]
     return set(_single(names, params))

@@ -41,6 +41,7 @@ HEADLINE = {
     "alice": "alice.progress",
     "valid": "data.valid_share",
 }
+OFF = ("hopeless",)  # of the block `evaluate`: with 0 as if it were not there
 SPENT = {"env_steps": ".env_steps", "tokens": "tokens"}  # sums over the ends of the budget's names
 
 
@@ -158,8 +159,12 @@ def flat_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def made_with(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return, of the parameters that `evaluate` read, those in which comparable rounds agree."""
-    return {name: params[name] for name in ("seed", "env", "seeds", "evaluate")}
+    """Return, of the parameters that `evaluate` read, those in which comparable rounds agree.
+
+    What is off is left out: rounds from before there was such a thing compare with those without.
+    """
+    amount = {name: value for name, value in params["evaluate"].items() if value or name not in OFF}
+    return {**{name: params[name] for name in ("seed", "env", "seeds")}, "evaluate": amount}
 
 
 def headline(metrics: Mapping[str, Any]) -> dict[str, float]:

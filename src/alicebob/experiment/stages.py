@@ -29,7 +29,7 @@ class Stage:
 
 
 STAGES = {
-    "base": Stage(("base",), reads=("seed", "env", "seeds.explore", "base", "bob.model")),
+    "base": Stage(("base",)),
     "start": Stage(
         ("episodes", "skills", "bob", "feedback"),
         own=("base",),

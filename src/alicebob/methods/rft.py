@@ -17,7 +17,7 @@ from alicebob.methods.parts import Exploration, Method, Round, Said, part
 from alicebob.methods.shared import as_he_is, nothing_back, sft
 from alicebob.policies import Task
 from alicebob.rollout import play_all, seeds
-from alicebob.trace import ERROR, OPEN_PLAY, Episode, Outcome, Skill, Turn
+from alicebob.trace import ERROR, INVALID, OPEN_PLAY, Episode, Outcome, Skill, Turn
 
 __all__ = ["METHOD", "bob_on_training_tasks", "keep_successes"]
 
@@ -71,7 +71,7 @@ def _skill(episode: Episode, round_id: str) -> Skill:
 
 
 def _learnable(turn: Turn) -> Turn:
-    return replace(turn, tags=(*turn.tags, ERROR)) if "invalid_action" in turn.tags else turn
+    return replace(turn, tags=(*turn.tags, ERROR)) if INVALID in turn.tags else turn
 
 
 METHOD = Method(

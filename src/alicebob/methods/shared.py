@@ -6,7 +6,7 @@ Does not: know which methods do.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from alicebob import dataset
 from alicebob.alice.feedback import Feedback
@@ -16,6 +16,9 @@ from alicebob.envs.hooks import actions_of
 from alicebob.methods.parts import Advice, Round, Trained, part
 from alicebob.rollout import Actor
 from alicebob.settings import Params, Train
+
+if TYPE_CHECKING:
+    from alicebob.bob.training import Schedule
 
 __all__ = ["as_he_is", "nothing_back", "sft"]
 
@@ -49,7 +52,6 @@ def _training(params: Params) -> list[str]:
 def sft(round_: Round) -> Trained:
     """Train Bob's adapter on the skills of all rounds, from the base or on from the parent's."""
     from alicebob.bob.sft import Lora, new_adapter, packs_of, train
-    from alicebob.bob.training import Schedule
     from alicebob.policies.conversation import Conversation
     from alicebob.policies.faithful import apart
     from alicebob.policies.models import load_adapter, load_base
@@ -77,14 +79,7 @@ def sft(round_: Round) -> Trained:
         model = load_adapter(model, round_.inherited("bob"), trainable=True)
     else:
         model = new_adapter(model, Lora(params.bob.lora_rank, params.bob.lora_alpha), params.seed)
-    schedule = Schedule(
-        settings.learning_rate,
-        settings.epochs,
-        settings.batch,
-        settings.every,
-        settings.patience,
-        seed=params.seed,
-    )
+    schedule = _schedule(settings, params.seed)
     fitted = train(model, packs, looks, schedule, round_.scratch / "fit", round_.report)
     round_.facts["tokens_per_second"] = round(fitted.tokens / fitted.seconds)
     facts: dict[str, Any] = {
@@ -97,6 +92,21 @@ def sft(round_: Round) -> Trained:
         facts["rows in a pack"] = "one: this kind of model would mix what is packed together"
     about = f"A LoRA adapter trained on the skills of every round up to {round_.id}."
     return Trained(model, about, facts, fitted)
+
+
+def _schedule(settings: Train, seed: int) -> Schedule:
+    from alicebob.bob.training import Schedule
+
+    return Schedule(
+        settings.learning_rate,
+        settings.epochs,
+        settings.batch,
+        settings.every,
+        settings.patience,
+        seed=seed,
+        micro_batch=settings.micro_batch,
+        checkpointing=settings.gradient_checkpointing,
+    )
 
 
 @part()

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alicebob.bob.origin import UNKNOWN, licence_of
 from alicebob.dataset import table
 from alicebob.environment import processes
 from alicebob.errors import DamagedData
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["lineage", "lineage_table", "made_by", "model_card", "report", "summary", "use_cores"]
 
 REPORT = "report.json"
-UNKNOWN = "unknown"  # a licence that no card names
 USE = """## Use
 
 The base is not in here. `load_bob` finds it where it was, beside this folder or beside the
@@ -109,7 +108,7 @@ def model_card(
     name, where = context.params.bob.model, context.read("bob").as_posix()
     adapter = model.peft_config["default"]
     local = Path(name).is_dir()
-    licence = _licence(Path(name)) if local else UNKNOWN
+    licence = licence_of(Path(name)) if local else UNKNOWN
     base = Path(name).name if Path(name).is_absolute() else name
     asked = {
         key: getattr(context.params.bob, key, None)
@@ -131,14 +130,3 @@ def model_card(
     lines += ["pipeline_tag: text-generation", "---", "", f"# Bob, {context.id}", "", about, ""]
     lines += [*table(("fact", "value"), told.items()), "", lineage_table(line), ""]
     return "\n".join(lines) + "\n" + USE.format(where=where, base=base)
-
-
-def _licence(base: Path) -> str:
-    """Return the licence that a base's own card names: an adapter's is no other."""
-    try:
-        card = (base / "README.md").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return UNKNOWN
-    head = card.split("\n---", 1)[0] if card.startswith("---\n") else ""
-    said = re.search(r"^license: *[\"']?([\w.-]+)[\"']? *$", head, re.MULTILINE)
-    return said[1] if said else UNKNOWN

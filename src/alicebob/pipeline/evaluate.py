@@ -37,7 +37,7 @@ def evaluate(context: Context) -> None:
     for split in evaluation.SPLITS:
         chosen = [e for e in episodes if e.id.startswith(f"{context.id}-{split}-")]
         dataset.write_episodes(folder / f"{split}.parquet", chosen)
-        metrics[split] = evaluation.report(chosen, score)
+        metrics[split] = evaluation.report(chosen, score, settings.hopeless)
     facts = {
         "lineage": " → ".join(item["round"] for item in lineage(context.read("skills"))),
         "played by": made_by(context),

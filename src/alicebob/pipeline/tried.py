@@ -136,7 +136,7 @@ def _evaluate(
     facts, about = {**played, "episodes": len(episodes)}, "Outside the rounds' own evaluation."
     splits = {split: "episodes.parquet"}
     dataset.write_card(out, out, f"{prefix} on {split}", about, facts, splits=splits)
-    figures = evaluation.report(episodes, score_of(env))
+    figures = evaluation.report(episodes, score_of(env), params.evaluate.hopeless)
     return {**played, "split": split, split: figures, "budget": totals(episodes)}
 
 

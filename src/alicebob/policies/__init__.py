@@ -22,7 +22,8 @@ class Task:
     """What to play: one episode, named before it begins.
 
     `options` go to the environment's reset; `max_turns` bounds the episode; where `target` is
-    given, the episode ends in success on the first turn whose events contain it.
+    given, the episode ends in success on the first turn whose events contain it; after `hopeless`
+    invalid actions in a row it ends as hopeless, 0 is never.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Task:
     options: Mapping[str, Any] = field(default_factory=dict)
     max_turns: int = 10_000
     target: str = ""
+    hopeless: int = 0
 
 
 @dataclass(slots=True, eq=False)

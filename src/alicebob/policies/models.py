@@ -1,4 +1,4 @@
-"""Models: a causal language model of Hugging Face's shape, by directory or id, and its adapters.
+"""Models: a causal language model of Hugging Face's shape, by directory, id or file, and adapters.
 
 Invariant: nothing that comes with a model is run, no pickle is opened, and an adapter is put on no
 other base than the one it was made for. Does not: train or sample.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from alicebob.errors import DamagedData, UsageError
+from alicebob.policies.gguf import gguf_file, plain
 from alicebob.settings import TINY
 
 __all__ = ["fingerprint", "load_adapter", "load_base", "load_base_of", "settle"]
@@ -21,8 +22,9 @@ SAMPLE = 64  # values of each weight that tell a base from another of its shape
 
 
 def load_base(name: str, dtype: str = "float32") -> tuple[Any, Any]:
-    """Return (model, tokenizer) of a directory or a hub id, without running code from it.
+    """Return (model, tokenizer) of a directory, a GGUF file or a hub id, running no code from it.
 
+    `dtype` is one of PyTorch's by name, or "auto" for the one that the weights are kept in.
     Raises UsageError where there is no such model or it would run code, DamagedData where weights
     are torn or missing.
     """
@@ -35,11 +37,14 @@ def load_base(name: str, dtype: str = "float32") -> tuple[Any, Any]:
             f"The weights in {name} are pickled ({found}) and are not opened, for they can run "
             "code. Save the model as safetensors, as save_pretrained does."
         )
+    file = gguf_file(name)
+    place, one = (str(file.parent), {"gguf_file": file.name}) if file else (name, {})
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **one)
         model, told = AutoModelForCausalLM.from_pretrained(
-            name,
-            dtype=getattr(torch, dtype),
+            place,
+            **one,
+            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
             trust_remote_code=False,
             use_safetensors=True,
             output_loading_info=True,
@@ -58,7 +63,7 @@ def load_base(name: str, dtype: str = "float32") -> tuple[Any, Any]:
             f"The model in {name} lacks {len(lacking)} of its weights, such as {lacking[0]}. Lay "
             "it down anew."
         )
-    return model, tokenizer
+    return plain(model) if file else model, tokenizer
 
 
 def _unloaded(name: str, error: Exception) -> UsageError:
@@ -70,8 +75,8 @@ def _unloaded(name: str, error: Exception) -> UsageError:
         )
     reason = (" ".join(str(error).split()) or type(error).__name__)[:200]
     return UsageError(
-        f"bob.model {name!r} cannot be loaded ({reason}). Give a model directory, a hub id "
-        "that can be reached, or run 'dvc repro base' for the tiny one."
+        f"bob.model {name!r} cannot be loaded ({reason}). Give a model directory, a GGUF file, a "
+        "hub id that can be reached, or run 'dvc repro base' for the tiny one."
     )
 
 

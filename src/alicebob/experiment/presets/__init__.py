@@ -2,8 +2,8 @@
 
 A preset is a YAML file beside this one: a comment that says what it is for and what it needs, and
 the values in which it differs from `laptop`, which is the params.yaml of a fresh clone. Invariant:
-applying one keeps the comments, the seeds and the rounds, and leaves nothing of another preset
-behind. Does not: hold code.
+applying one keeps the comments, the seeds, and rounds that somebody wrote, and leaves nothing of
+another preset behind. Does not: hold code.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedSeq
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from alicebob.errors import UnknownName
 from alicebob.experiment.edit import edit
@@ -23,7 +23,7 @@ from alicebob.experiment.edit import edit
 __all__ = ["about", "apply", "known", "shipped"]
 
 DEFAULT = "laptop"
-KEPT = ("seed", "method", "seeds", "rounds")  # no preset sets these
+KEPT = ("seed", "method", "seeds", "rounds")  # no preset sets these, but rounds where none are own
 
 
 def known() -> list[str]:
@@ -55,13 +55,15 @@ def apply(name: str | None, changes: Mapping[str, Any] = MappingProxyType({})) -
     values: dict[str, Any] = {}
     if name is not None:
         for source in (DEFAULT, name):
-            for block, settings in YAML(typ="safe").load(_text(source)).items():
+            for block, settings in _values(source).items():
                 if block not in KEPT:
                     values |= {f"{block}.{key}": value for key, value in settings.items()}
     changed = 0
 
     def change(data: Any) -> None:
         nonlocal changed
+        if name is not None and data.get("rounds") in map(_rounds, known()):
+            changed += _set_rounds(data["rounds"], _rounds(name))
         for dotted, value in {**values, **changes}.items():
             block, _, key = dotted.partition(".")
             whole = key and isinstance(data.get(block), Mapping)
@@ -71,6 +73,29 @@ def apply(name: str | None, changes: Mapping[str, Any] = MappingProxyType({})) -
 
     edit(change)
     return changed
+
+
+def _values(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = YAML(typ="safe").load(_text(name))
+    return found
+
+
+def _rounds(name: str) -> dict[str, Any]:
+    """Return the rounds that a preset begins with."""
+    rounds: dict[str, Any] = {**_values(DEFAULT), **_values(name)}["rounds"]
+    return rounds
+
+
+def _set_rounds(data: Any, rounds: Mapping[str, Any]) -> int:
+    """Give params.yaml the rounds of a preset, each on a line; return how many came or went."""
+    gone = [each for each in data if each not in rounds]
+    come = [each for each in rounds if each not in data]
+    for each in gone:
+        del data[each]
+    for each in come:
+        data[each] = CommentedMap(rounds[each])
+        data[each].fa.set_flow_style()
+    return len(gone) + len(come)
 
 
 def _on_one_line(value: Any) -> Any:
