@@ -1,9 +1,9 @@
 """Plan: what every stage of every round will read, written down before anything runs.
 
-A file per round and stage holds the parameters that the stage and its method's part declare, and
-which part that is. DVC runs a stage again when its file has changed, so that a key re-runs only who
-reads it. Invariant: an experiment that can be planned has no unknown method, no missing part, and
-no key that was set and is read by nobody. Does not: run anything.
+A file per round and stage holds the parameters that the stage and its method's part declare, which
+part that is, and the hash of a model's folder. DVC runs a stage again when its file has changed, so
+that a key re-runs only who reads it. Invariant: an experiment that can be planned has no unknown
+method, no missing part, and no key that was set and is read by nobody. Does not: run anything.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from alicebob.errors import UsageError
 from alicebob.experiment.params import Experiment
 from alicebob.experiment.stages import STAGES
 from alicebob.experiment.tree import ROOT_ROUND
-from alicebob.files import remove, write_json
+from alicebob.files import content_hash, remove, write_json
 from alicebob.methods import Method, known, method
 from alicebob.methods.shared import as_he_is
 from alicebob.settings import TINY, Params
@@ -83,7 +83,10 @@ def _plan(stage: str, chosen: Method, params: Params) -> dict[str, Any]:
         else:
             values[block] = value
     part = STAGES[stage].part
-    return {"part": chosen.part(part).name if part else "", "params": values}
+    found = {"part": chosen.part(part).name if part else "", "params": values}
+    models = {values.get(block, {}).get("model", TINY) for block in ("alice", "bob")} - {TINY}
+    folders = sorted(Path(name) for name in models if name and Path(name).is_dir())
+    return found | ({"models": content_hash(*folders)} if folders else {})
 
 
 def way(name: str) -> Method:

@@ -109,7 +109,7 @@ def model_card(
     name, where = context.params.bob.model, context.read("bob").as_posix()
     adapter = model.peft_config["default"]
     local = Path(name).is_dir()
-    licence = _licence(Path(name)) if local else UNKNOWN
+    licence = _licence(name, context.params.bob.revision)
     base = Path(name).name if Path(name).is_absolute() else name
     asked = {
         key: getattr(context.params.bob, key, None)
@@ -119,7 +119,7 @@ def model_card(
     found = f"`dvc get REPOSITORY {base}`" if local else f"https://huggingface.co/{base}"
     told: dict[str, Any] = {
         "base": f"`{base}` (fingerprint {model.base_fingerprint}); {found}",
-        "licence of the base": licence if local else "see its own card",
+        "licence of the base": licence if local or licence != UNKNOWN else "see its own card",
         "adapter": f"LoRA, rank {adapter.r}, alpha {adapter.lora_alpha}",
         "target modules": ", ".join(layers),
     }
@@ -133,11 +133,19 @@ def model_card(
     return "\n".join(lines) + "\n" + USE.format(where=where, base=base)
 
 
-def _licence(base: Path) -> str:
-    """Return the licence that a base's own card names: an adapter's is no other."""
+def _licence(base: str, revision: str) -> str:
+    """Return the licence that a base's own card names: an adapter's is no other.
+
+    Of a hub id it is the card of this revision, as far as the hub or its cache has it.
+    """
+    from transformers.utils import cached_file
+
     try:
-        card = (base / "README.md").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        name = "README.md"
+        pinned = {"revision": revision} if revision and not Path(base).is_dir() else {}
+        path = Path(base) / name if Path(base).is_dir() else Path(cached_file(base, name, **pinned))
+        card = path.read_text(encoding="utf-8")
+    except (OSError, ValueError, TypeError):
         return UNKNOWN
     head = card.split("\n---", 1)[0] if card.startswith("---\n") else ""
     said = re.search(r"^license: *[\"']?([\w.-]+)[\"']? *$", head, re.MULTILINE)

@@ -20,11 +20,14 @@ __all__ = ["fingerprint", "load_adapter", "load_base", "load_base_of", "settle"]
 SAMPLE = 64  # values of each weight that tell a base from another of its shape
 
 
-def load_base(name: str, dtype: str = "float32") -> tuple[Any, Any]:
+def load_base(
+    name: str, dtype: str = "float32", revision: str = "", attention: str = ""
+) -> tuple[Any, Any]:
     """Return (model, tokenizer) of a directory or a hub id, without running code from it.
 
-    Raises UsageError where there is no such model or it would run code, DamagedData where weights
-    are torn or missing.
+    `revision` is a branch, tag or commit of a hub id, `attention` an implementation that
+    transformers knows; "" leaves either to transformers. Raises UsageError where there is no such
+    model or it would run code, DamagedData where weights are torn or missing.
     """
     import torch
     from safetensors import SafetensorError
@@ -36,12 +39,15 @@ def load_base(name: str, dtype: str = "float32") -> tuple[Any, Any]:
             "code. Save the model as safetensors, as save_pretrained does."
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        pinned = {"revision": revision} if revision else {}
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, **pinned)
         model, told = AutoModelForCausalLM.from_pretrained(
             name,
             dtype=getattr(torch, dtype),
             trust_remote_code=False,
             use_safetensors=True,
+            attn_implementation=attention or None,
+            **pinned,
             output_loading_info=True,
         )
     except SafetensorError as error:
@@ -121,11 +127,12 @@ def load_base_of(folder: Path, dtype: str = "float32", base: str = "") -> tuple[
     by its fingerprint among the folders beside these; `base` names it instead. Raises UsageError
     where it is not there, with what to do.
     """
-    name, mark = _made_for(folder)
+    name, mark, revision = _made_for(folder)
     tried = []
     for place in [base] if base else _near(folder, name):
         try:
-            model, tokenizer = load_base(place, dtype)
+            pinned = "" if Path(place).is_dir() else revision
+            model, tokenizer = load_base(place, dtype, pinned)
         except UsageError as error:
             tried.append(str(error).partition(". ")[0])
             continue
@@ -140,12 +147,12 @@ def load_base_of(folder: Path, dtype: str = "float32", base: str = "") -> tuple[
     )
 
 
-def _made_for(folder: Path) -> tuple[str, str]:
-    """Return name and fingerprint of the base of an adapter; raises DamagedData."""
+def _made_for(folder: Path) -> tuple[str, str, str]:
+    """Return name, fingerprint and revision of the base of an adapter; raises DamagedData."""
     path = folder / "base.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return str(found["name"]), str(found["fingerprint"])
+        return str(found["name"]), str(found["fingerprint"]), str(found.get("revision", ""))
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise DamagedData(
@@ -188,7 +195,7 @@ def load_adapter(model: Any, folder: Path, trainable: bool = False) -> Any:
             "in pickle formats are not opened."
         )
     try:
-        _, base = _made_for(folder)
+        _, base, _ = _made_for(folder)
         found = fingerprint(model)
         if base != found:
             raise UsageError(
