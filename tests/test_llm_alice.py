@@ -352,3 +352,17 @@ def test_what_is_asked_cannot_make_a_special_token(model):
     turns = [i for i in talk.question(["x", "y", "z"]) if i in special]
     assert [i for i in odd if i in special] == turns
     assert len(turns) > len(marks)
+
+
+def test_a_models_own_ways_of_drawing_are_not_taken_over(model):
+    network, _ = model
+    questions = [["Where is the tree?"]]
+
+    def answer():
+        talk = LocalChat(lambda: model, max_new_tokens=20, context=400, temperature=0.0)
+        return [found for _, found in talk.answers(questions)]
+
+    plain = answer()
+    network.generation_config.repetition_penalty = 5.0
+    network.generation_config.min_new_tokens = 20
+    assert answer() == plain

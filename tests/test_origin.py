@@ -71,4 +71,4 @@ def test_the_base_reads_only_what_its_part_needs():
 
 def test_the_licence_of_a_card_is_taken_from_its_head_alone(tmp_path):
     (tmp_path / "README.md").write_text("# Mine\nlicense: mit\n")
-    assert origin.licence_of(tmp_path) == origin.UNKNOWN
+    assert origin.licence_of(str(tmp_path)) == origin.UNKNOWN

@@ -60,6 +60,19 @@ def test_a_key_changes_the_plan_of_those_who_read_it(planned):
     }
 
 
+def test_another_model_in_the_same_folder_runs_its_readers_again(planned, tmp_path):
+    folder = tmp_path / "my-model"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"one")
+    chosen = ("  model: models/base", f"  model: {folder}")
+    before = planned(chosen)
+    assert planned(chosen) == before
+    (folder / "model.safetensors").write_bytes(b"two")
+    stages = [("r000", "base"), ("r000", "start"), ("r000", "evaluate")]
+    stages += [(f"r00{n}", stage) for n in (1, 2, 3) for stage in ("train", "evaluate")]
+    assert changed(before, planned(chosen)) == {f"{name}/{stage}.json" for name, stage in stages}
+
+
 def test_another_method_changes_the_plan_only_where_it_hands_over_another_part(planned):
     rounds = "  r001: {prev: r000}\n  r002: {prev: r001}\n"
     other = "  r001: {prev: r000}\n  r002: {prev: r001, method: explore_first}\n"

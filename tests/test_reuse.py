@@ -165,7 +165,7 @@ def test_a_card_links_a_hubs_model_and_keeps_this_machines_folders_to_itself(exp
 
 
 def adapter_card(name):
-    bob = SimpleNamespace(model=name)
+    bob = SimpleNamespace(model=name, revision="")
     context = SimpleNamespace(
         params=SimpleNamespace(bob=bob), id="r003", read=lambda kind: Path("models/bob/r003")
     )
@@ -173,3 +173,22 @@ def adapter_card(name):
     model = SimpleNamespace(peft_config={"default": config}, base_fingerprint="abc")
     line = [{"round": "r000", "kept": 0}]
     return model_card(context, model, "About.", {"rows": {"a": 2, "b": 3}}, line)
+
+
+def test_a_pinned_base_is_pinned_in_its_adapter(experiment, base, tmp_path):
+    model = new_adapter(load_base(base)[0], Lora(4), 1)
+    save_adapter(model, "some/model", tmp_path / "a", "# card\n", revision="abc123")
+    assert json.loads((tmp_path / "a/base.json").read_text())["revision"] == "abc123"
+    assert json.loads((tmp_path / "a/adapter_config.json").read_text())["revision"] == "abc123"
+
+
+def test_the_licence_of_a_hubs_model_is_that_of_its_card(experiment, tmp_path, monkeypatch):
+    snapshot = tmp_path / "models--some--model/snapshots/abc123"
+    snapshot.mkdir(parents=True)
+    (snapshot / "README.md").write_text("---\nlicense: mit\n---\n")
+    (tmp_path / "models--some--model/refs").mkdir()
+    (tmp_path / "models--some--model/refs/main").write_text("abc123")
+    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path))
+    told = adapter_card("some/model")
+    assert "\nlicense: mit\n" in told
+    assert "| licence of the base | mit |" in told

@@ -110,6 +110,8 @@ class Bob(Block):
     """The model, what he sees and how he speaks."""
 
     model: str
+    revision: str = ""
+    attention: str = ""
     dtype: Literal["float32", "bfloat16", "float16"]
     preamble: Literal["brief", "full"]
     system: str = OWN_SYSTEM

@@ -36,7 +36,10 @@ VERBS = ("explore", "label", "think", "judge", "advise")
 #: What a language model reads, whatever it is asked.
 MODEL = ("model", "dtype", "context", "max_new_tokens", "temperature", "top_p")
 #: And what it reads where it is Bob's.
-BOBS = ["alice.adapter", "bob.model", "bob.system", "bob.template", "bob.date"]
+BOBS = [
+    *("alice.adapter", "bob.model", "bob.revision", "bob.attention"),
+    *("bob.system", "bob.template", "bob.date"),
+]
 
 Bars = Callable[[str, int | None, str], Bar]
 

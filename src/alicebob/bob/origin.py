@@ -61,7 +61,7 @@ def lay_down(source: str, out: Path) -> None:
         facts |= {"file": f"`{file.name}`, dequantised", "sha256 of the file": _sha256(file)}
     if commit := getattr(model.config, "_commit_hash", None):
         facts["commit"] = commit
-    licence = (licence_in(file) if file else _licence(name)) or UNKNOWN
+    licence = (licence_in(file) if file else licence_of(name)) or UNKNOWN
     facts |= {"licence": licence, "parameters": f"{model.num_parameters():,}"}
     facts["fingerprint"] = fingerprint(model)
     text = CARD.format(licence=licence, facts="\n".join(table(("fact", "value"), facts.items())))
@@ -97,24 +97,19 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(data, "sha256").hexdigest()
 
 
-def _licence(name: str) -> str:
-    """Return the licence of a directory or a hub's model, as its own card names it."""
-    if Path(name).is_dir():
-        return licence_of(Path(name))
-    from huggingface_hub import ModelCard
-    from huggingface_hub.errors import HfHubHTTPError
+def licence_of(base: str, revision: str = "") -> str:
+    """Return the licence that a base's own card names: an adapter's is no other.
+
+    Of a hub id it is the card of this revision, as far as the hub or its cache has it.
+    """
+    from transformers.utils import cached_file
 
     try:
-        return str(ModelCard.load(name).data.license or "")
-    except (OSError, ValueError, HfHubHTTPError):  # it has none, or one that cannot be read
-        return ""
-
-
-def licence_of(base: Path) -> str:
-    """Return the licence that a base's own card names: an adapter's is no other."""
-    try:
-        card = (base / "README.md").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        name, here = "README.md", Path(base).is_dir()
+        pinned = {"revision": revision} if revision else {}
+        path = Path(base) / name if here else Path(cached_file(base, name, **pinned))
+        card = path.read_text(encoding="utf-8")
+    except (OSError, ValueError, TypeError):
         return UNKNOWN
     head = card.split("\n---", 1)[0] if card.startswith("---\n") else ""
     said = re.search(r"^license: *[\"']?([\w.-]+)[\"']? *$", head, re.MULTILINE)

@@ -35,7 +35,9 @@ def _build(adapter: Path, settings: Bob, world: World) -> Policy:
     from alicebob.policies.models import load_adapter, load_base, settle
     from alicebob.policies.template import Template
 
-    model, tokenizer = load_base(settings.model, settings.dtype)
+    model, tokenizer = load_base(
+        settings.model, settings.dtype, settings.revision, settings.attention
+    )
     model = settle(load_adapter(model, adapter).merge_and_unload())
     return Local(
         model,

@@ -111,9 +111,17 @@ def train(
 
 
 def save_adapter(
-    model: Any, base_name: str, out: Path, card: str, fitted: Fitted | None = None
+    model: Any,
+    base_name: str,
+    out: Path,
+    card: str,
+    fitted: Fitted | None = None,
+    revision: str = "",
 ) -> None:
-    """Write an adapter directory, byte for byte the same for the same weights."""
+    """Write an adapter directory, byte for byte the same for the same weights.
+
+    `revision` is that of a base that is a hub id.
+    """
     out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(str(out))
     path = out / "adapter_config.json"
@@ -122,9 +130,11 @@ def save_adapter(
     relative = Path(base_name).is_dir() and not Path(base_name).is_absolute()
     name = f"./{Path(base_name).as_posix()}" if relative else base_name
     config["base_model_name_or_path"] = name
+    config["revision"] = revision or None
     config = {k: sorted(v) if k == "target_modules" else v for k, v in sorted(config.items())}
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     base = {"name": name, "fingerprint": model.base_fingerprint}
+    base |= {"revision": revision} if revision else {}
     (out / "base.json").write_text(json.dumps(base, indent=2) + "\n", encoding="utf-8")
     (out / "README.md").write_text(card, encoding="utf-8")
     if fitted is not None:

@@ -1,9 +1,9 @@
 """Plan: what every stage of every round will read, written down before anything runs.
 
-A file per round and stage holds the parameters that the stage and its method's part declare, and
-which part that is. DVC runs a stage again when its file has changed, so that a key re-runs only who
-reads it. Invariant: an experiment that can be planned has no unknown method, no missing part, and
-no key that was set and is read by nobody. Does not: run anything.
+A file per round and stage holds the parameters that the stage and its method's part declare, which
+part that is, and the hash of a model's folder. DVC runs a stage again when its file has changed, so
+that a key re-runs only who reads it. Invariant: an experiment that can be planned has no unknown
+method, no missing part, and no key that was set and is read by nobody. Does not: run anything.
 """
 
 from __future__ import annotations
@@ -24,17 +24,22 @@ from alicebob.errors import UsageError
 from alicebob.experiment.params import Experiment
 from alicebob.experiment.stages import STAGES
 from alicebob.experiment.tree import ROOT_ROUND
-from alicebob.files import remove, write_json
+from alicebob.files import content_hash, remove, write_json
 from alicebob.methods import Method, known, method
 from alicebob.methods.bases import base_of
 from alicebob.methods.parts import Part
 from alicebob.methods.shared import as_he_is
-from alicebob.settings import Params
+from alicebob.settings import TINY, Params
 
 __all__ = ["PLAN", "check", "contents", "declared", "planned", "way", "write"]
 
 PLAN = Path("data/plan")
 PRIORS = "alice.without"
+MODELS = (
+    ("base", "source"),
+    ("bob", "model"),
+    ("alice", "model"),
+)  # names or places
 BEFORE = ("base", "start", "evaluate")  # the stages of r000
 AFTER = ("explore", "skills", "train", "evaluate", "feedback")
 #: Blocks that a lineage has whatever its rounds do with them.
@@ -86,7 +91,10 @@ def _plan(stage: str, chosen: Method, params: Params) -> dict[str, Any]:
         else:
             values[block] = value
     part = _part(stage, chosen, params)
-    return {"part": part.name if part else "", "params": values}
+    found = {"part": part.name if part else "", "params": values}
+    named = [values.get(block, {}).get(key) for block, key in MODELS]
+    places = sorted({Path(name) for name in named if name and name != TINY and Path(name).exists()})
+    return found | ({"models": content_hash(*places)} if places else {})
 
 
 def _part(stage: str, chosen: Method, params: Params) -> Part[Any] | None:

@@ -28,12 +28,19 @@ class Stage:
     reads: tuple[str, ...] = ()
 
 
+#: What Bob is and sees.
+BOB = (
+    *("bob.model", "bob.revision", "bob.attention", "bob.dtype", "bob.preamble", "bob.system"),
+    *("bob.template", "bob.date", "bob.context", "bob.turns"),
+)
+LORA = ("bob.lora_rank", "bob.lora_alpha")
+
 STAGES = {
     "base": Stage(("base",)),
     "start": Stage(
         ("episodes", "skills", "bob", "feedback"),
         own=("base",),
-        reads=("seed", "env", "bob.model", "bob.dtype", "bob.lora_rank", "bob.lora_alpha"),
+        reads=("seed", "env", "seeds.explore", *BOB, "bob.max_new_tokens", *LORA),
     ),
     "explore": Stage(
         ("episodes",),
@@ -54,7 +61,7 @@ STAGES = {
         parent=("bob",),
         own=("base", "skills"),
         part="train",
-        reads=("bob.model",),
+        reads=("bob.model", "bob.revision"),
     ),
     "evaluate": Stage(
         ("evaluations", "metrics", "headline"),

@@ -24,7 +24,8 @@ __all__ = ["as_he_is", "nothing_back", "sft"]
 
 _SHARES = {"open_play": "open_play_share", "open_play_again": "again_share"}  # by kind of row
 _TOLD = ("bob.preamble", "bob.system", "bob.template", "bob.date")
-_SEEN = ("bob.model", "bob.dtype", *_TOLD, "bob.context", "bob.turns")
+_MODEL = ("bob.model", "bob.revision", "bob.attention", "bob.dtype")
+_SEEN = (*_MODEL, *_TOLD, "bob.context", "bob.turns")
 _SPOKEN = ("max_new_tokens", "temperature", "top_p", "stop", "constrained")
 
 
@@ -57,16 +58,16 @@ def sft(round_: Round) -> Trained:
     from alicebob.policies.models import load_adapter, load_base
     from alicebob.policies.template import Template
 
-    params, settings = round_.params, round_.params.train
-    model, tokenizer = load_base(params.bob.model, params.bob.dtype)
+    params, settings, bob = round_.params, round_.params.train, round_.params.bob
+    model, tokenizer = load_base(bob.model, bob.dtype, bob.revision, bob.attention)
     together = apart(model)
     skills = dataset.read_skills(round_.read("skills"))
-    actions, template = actions_of(round_.world()), Template.of(params.bob)
+    actions, template = actions_of(round_.world()), Template.of(bob)
     packs, looks, rows = packs_of(
         skills,
-        Conversation(tokenizer, params.bob.preamble, actions, template),
-        context=params.bob.context,
-        turns=params.bob.turns,
+        Conversation(tokenizer, bob.preamble, actions, template),
+        context=bob.context,
+        turns=bob.turns,
         pack_tokens=settings.pack_tokens,
         budget=settings.budget * len({skill.round for skill in skills}),
         repeat=settings.repeat,
@@ -78,7 +79,7 @@ def sft(round_: Round) -> Trained:
     if settings.init == "parent":
         model = load_adapter(model, round_.inherited("bob"), trainable=True)
     else:
-        model = new_adapter(model, Lora(params.bob.lora_rank, params.bob.lora_alpha), params.seed)
+        model = new_adapter(model, Lora(bob.lora_rank, bob.lora_alpha), params.seed)
     schedule = _schedule(settings, params.seed)
     fitted = train(model, packs, looks, schedule, round_.scratch / "fit", round_.report)
     round_.facts["tokens_per_second"] = round(fitted.tokens / fitted.seconds)

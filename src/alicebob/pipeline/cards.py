@@ -108,7 +108,7 @@ def model_card(
     name, where = context.params.bob.model, context.read("bob").as_posix()
     adapter = model.peft_config["default"]
     local = Path(name).is_dir()
-    licence = licence_of(Path(name)) if local else UNKNOWN
+    licence = licence_of(name, context.params.bob.revision)
     base = Path(name).name if Path(name).is_absolute() else name
     asked = {
         key: getattr(context.params.bob, key, None)
@@ -118,7 +118,7 @@ def model_card(
     found = f"`dvc get REPOSITORY {base}`" if local else f"https://huggingface.co/{base}"
     told: dict[str, Any] = {
         "base": f"`{base}` (fingerprint {model.base_fingerprint}); {found}",
-        "licence of the base": licence if local else "see its own card",
+        "licence of the base": licence if local or licence != UNKNOWN else "see its own card",
         "adapter": f"LoRA, rank {adapter.r}, alpha {adapter.lora_alpha}",
         "target modules": ", ".join(layers),
     }

@@ -26,6 +26,7 @@ def train(context: Context) -> None:
             **got.facts,
         }
         card = model_card(context, got.model, got.about, facts, line)
-        save_adapter(got.model, context.params.bob.model, out, card, got.fitted)
+        bob = context.params.bob
+        save_adapter(got.model, bob.model, out, card, got.fitted, bob.revision)
         counts = {name: dict(n) for name, n in got.facts.items() if isinstance(n, Mapping)}
         write_json(out / "report.json", counts)

@@ -101,7 +101,10 @@ class LocalChat:
     def answers(self, questions: Sequence[Question]) -> Iterator[tuple[int, Completion]]:
         """Answer batch by batch; see `Chat`. The same questions get the same answers."""
         if self._loaded is None:
+            from transformers import GenerationConfig
+
             model, tokenizer = self._load()
+            model.generation_config = GenerationConfig()  # no penalties or cuts of a model's own
             self._loaded = (model.eval(), Conversation(tokenizer, template=self._template))
         for first in range(0, len(questions), BATCH):
             some = questions[first : first + BATCH]

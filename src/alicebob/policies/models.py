@@ -21,12 +21,15 @@ __all__ = ["fingerprint", "load_adapter", "load_base", "load_base_of", "settle"]
 SAMPLE = 64  # values of each weight that tell a base from another of its shape
 
 
-def load_base(name: str, dtype: str = "float32") -> tuple[Any, Any]:
+def load_base(
+    name: str, dtype: str = "float32", revision: str = "", attention: str = ""
+) -> tuple[Any, Any]:
     """Return (model, tokenizer) of a directory, a GGUF file or a hub id, running no code from it.
 
-    `dtype` is one of PyTorch's by name, or "auto" for the one that the weights are kept in.
-    Raises UsageError where there is no such model or it would run code, DamagedData where weights
-    are torn or missing.
+    `dtype` is one of PyTorch's by name, or "auto" for the one that the weights are kept in;
+    `revision` a branch, tag or commit of a hub id, `attention` an implementation that transformers
+    knows; "" leaves either to transformers. Raises UsageError where there is no such model or it
+    would run code, DamagedData where weights are torn or missing.
     """
     import torch
     from safetensors import SafetensorError
@@ -40,6 +43,7 @@ def load_base(name: str, dtype: str = "float32") -> tuple[Any, Any]:
     file = gguf_file(name)
     place, one = (str(file.parent), {"gguf_file": file.name}) if file else (name, {})
     try:
+        one |= {"revision": revision} if revision else {}
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **one)
         model, told = AutoModelForCausalLM.from_pretrained(
             place,
@@ -47,6 +51,7 @@ def load_base(name: str, dtype: str = "float32") -> tuple[Any, Any]:
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
             trust_remote_code=False,
             use_safetensors=True,
+            attn_implementation=attention or None,
             output_loading_info=True,
         )
     except SafetensorError as error:
@@ -126,11 +131,12 @@ def load_base_of(folder: Path, dtype: str = "float32", base: str = "") -> tuple[
     by its fingerprint among the folders beside these; `base` names it instead. Raises UsageError
     where it is not there, with what to do.
     """
-    name, mark = _made_for(folder)
+    name, mark, revision = _made_for(folder)
     tried = []
     for place in [base] if base else _near(folder, name):
         try:
-            model, tokenizer = load_base(place, dtype)
+            pinned = "" if Path(place).is_dir() else revision
+            model, tokenizer = load_base(place, dtype, pinned)
         except UsageError as error:
             tried.append(str(error).partition(". ")[0])
             continue
@@ -145,12 +151,12 @@ def load_base_of(folder: Path, dtype: str = "float32", base: str = "") -> tuple[
     )
 
 
-def _made_for(folder: Path) -> tuple[str, str]:
-    """Return name and fingerprint of the base of an adapter; raises DamagedData."""
+def _made_for(folder: Path) -> tuple[str, str, str]:
+    """Return name, fingerprint and revision of the base of an adapter; raises DamagedData."""
     path = folder / "base.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return str(found["name"]), str(found["fingerprint"])
+        return str(found["name"]), str(found["fingerprint"]), str(found.get("revision", ""))
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise DamagedData(
@@ -193,7 +199,7 @@ def load_adapter(model: Any, folder: Path, trainable: bool = False) -> Any:
             "in pickle formats are not opened."
         )
     try:
-        _, base = _made_for(folder)
+        _, base, _ = _made_for(folder)
         found = fingerprint(model)
         if base != found:
             raise UsageError(

@@ -52,6 +52,8 @@ class Role:
     top_p: float
     ledger: Path | None = None
     template: Template = field(default_factory=Template)
+    revision: str = ""
+    attention: str = ""
 
     @classmethod
     def of(cls, params: Params, adapter: Path, ledger: Path) -> Role:
@@ -72,6 +74,8 @@ class Role:
             alice.top_p,
             ledger,
             Template.of(params.bob) if bob else Template(),
+            params.bob.revision if bob else "",
+            params.bob.attention if bob else "",
         )
 
     @property
@@ -122,7 +126,7 @@ class Role:
 
         from alicebob.policies.models import load_adapter, load_base
 
-        model, tokenizer = load_base(self.name, self.dtype)
+        model, tokenizer = load_base(self.name, self.dtype, self.revision, self.attention)
         if self.adapter:
             model = load_adapter(model, Path(self.adapter)).merge_and_unload()
         return (model.cuda() if torch.cuda.is_available() else model), tokenizer
