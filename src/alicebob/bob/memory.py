@@ -37,12 +37,15 @@ class Memory:
     def told(self) -> str:
         """Return it in GiB, in a line."""
         parts = {name: getattr(self, name) for name in ("weights", "adapter", "layers", "logits")}
-        each = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in parts.items())
-        return f"{self.total / 2**30:.1f} GiB ({each})"
+        each = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in parts.items())
+        return f"{self.total / 2**30:.2f} GiB ({each})"
 
 
-def shape_of(params: Params) -> Any:
-    """Return the configuration of Bob's base; raises UsageError where it cannot be read here."""
+def shape_of(params: Params, online: bool = False) -> Any:
+    """Return the configuration of Bob's base; a hub is only asked where `online`.
+
+    Raises UsageError where it cannot be read.
+    """
     from transformers import AutoConfig, LlamaConfig
 
     base, name = params.base, params.bob.model
@@ -56,9 +59,11 @@ def shape_of(params: Params) -> Any:
             tie_word_embeddings=True,
         )
     try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+        return AutoConfig.from_pretrained(
+            name, trust_remote_code=False, local_files_only=not online
+        )
     except (OSError, ValueError) as error:
-        lay = "run 'dvc repro base' first" if name == TINY else "lay the model down, or go online"
+        lay = "run 'dvc repro base' first" if name == TINY else "with --memory GIB its hub is asked"
         raise UsageError(f"The shape of {name} cannot be read here; {lay}.") from error
 
 

@@ -62,22 +62,24 @@ def estimate(folder: Path = Path()) -> list[Cost]:
 def memory(folder: Path = Path(), device: float | None = None) -> Memory:
     """Return what the fullest step of training takes on a device.
 
-    Raises UsageError where it is more than the `device` has, in GiB, with what would fit, and where
+    Where a `device` is named, in GiB, a hub is asked for the shape of its model.
+    Raises UsageError where it is more than that, with what would fit, and where
     the shape of the model cannot be read.
     """
     experiment = Experiment(folder / "params.yaml")
     rounds = [experiment.params(name) for name in experiment.rounds]
-    found = [(training_memory(shape_of(params), params), params) for params in rounds]
-    most, params = max(found, key=lambda each: each[0].total)
+    shapes = [shape_of(params, online=device is not None) for params in rounds]
+    found = [training_memory(shape, params) for shape, params in zip(shapes, rounds, strict=True)]
+    most = max(found, key=lambda each: each.total)
     if device is not None and most.total > device * 2**30:
         raise UsageError(
             f"A step of training takes {most.told()}, more than the {device:g} GiB of the device. "
-            f"{_smaller(params, device)}"
+            f"{_smaller(shapes[found.index(most)], rounds[found.index(most)], device)}"
         )
     return most
 
 
-def _smaller(params: Params, device: float) -> str:
+def _smaller(shape: Any, params: Params, device: float) -> str:
     """Say with which settings a step would fit."""
     train = params.train
     for checkpointing in (False, True):
@@ -85,7 +87,7 @@ def _smaller(params: Params, device: float) -> str:
             if train.batch % size == 0:
                 changes = {"micro_batch": size, "gradient_checkpointing": checkpointing}
                 less = params.model_copy(update={"train": train.model_copy(update=changes)})
-                if training_memory(shape_of(less), less).total <= device * 2**30:
+                if training_memory(shape, less).total <= device * 2**30:
                     told = ", train.gradient_checkpointing: true" if checkpointing else ""
                     return f"It fits with train.micro_batch: {size}{told}."
     return "It does not fit with packs of this length; choose another model or another device."
