@@ -3,13 +3,17 @@ import pytest
 import templates
 import torch
 import transformers
+from architectures import tiny
 from templates import of_family, sentencepiece
 
 from alicebob.errors import UsageError
 from alicebob.policies import Live, Task
+from alicebob.policies.attention import group_heads
 from alicebob.policies.constraint import Choices
 from alicebob.policies.conversation import Conversation, parse_reply, window_start
+from alicebob.policies.faithful import reader_of
 from alicebob.policies.local import Local, _nucleus
+from alicebob.policies.reading import Kept
 from alicebob.rollout import play
 
 CONTEXT, NEW = 150, 10
@@ -96,11 +100,16 @@ def test_a_prompt_longer_than_the_context_is_one_sentence(model, crafter):
         list(play([crafter()], policy, tasks(1), "crafter"))
 
 
+def nucleus(weights, top_p):
+    kept, ids = _nucleus(weights, top_p)
+    return torch.zeros_like(weights).scatter(-1, ids, kept)
+
+
 def test_the_nucleus_keeps_the_likeliest_tokens_up_to_the_share():
-    weights = np.array([[1.0, 6.0, 3.0], [0.0, 0.0, 5.0]])
-    assert _nucleus(weights, 0.85).tolist() == [[0, 6, 3], [0, 0, 5]]
-    assert _nucleus(weights, 0.6).tolist() == [[0, 6, 0], [0, 0, 5]]
-    assert _nucleus(weights, 1e-9).tolist() == [[0, 6, 0], [0, 0, 5]]
+    weights = torch.tensor([[1.0, 6.0, 3.0], [0.0, 0.0, 5.0]])
+    assert nucleus(weights, 0.85).tolist() == [[0, 6, 3], [0, 0, 5]]
+    assert nucleus(weights, 0.6).tolist() == [[0, 6, 0], [0, 0, 5]]
+    assert nucleus(weights, 1e-9).tolist() == [[0, 6, 0], [0, 0, 5]]
 
 
 def replies(talk, crafter, most, likes, count=40):
@@ -119,6 +128,34 @@ def replies(talk, crafter, most, likes, count=40):
             assert torch.equal(logits[kept], before[kept])
             written.append(int(logits.argmax()))
         yield written, info["admissible_actions"]
+
+
+def test_the_nucleus_is_the_same_whether_few_tokens_reach_it_or_not(monkeypatch):
+    weights = torch.randn(4, 500, generator=torch.Generator().manual_seed(0)).mul(3).exp()
+    found = nucleus(weights, 0.9)
+    kept = (found > 0).sum(-1)
+    assert (found.sum(-1) >= 0.9 * weights.sum(-1)).all()
+    assert (found.sum(-1) - found.where(found > 0, 1e9).amin(-1) < 0.9 * weights.sum(-1)).all()
+    for likely in (1, int(kept.min()), 500):
+        monkeypatch.setattr("alicebob.policies.local.LIKELY", likely)
+        assert torch.equal(nucleus(weights, 0.9), found)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "mistral", "gemma2"])
+def test_heads_in_groups_write_what_the_models_own_attention_writes(kind, model, crafter):
+    network = tiny(kind)
+    talk = Conversation(model[1])
+
+    def greedy():
+        policy = Local(network, talk, context=CONTEXT, max_new_tokens=NEW, temperature=0.0)
+        return list(play([crafter() for _ in range(3)], policy, tasks(3), "crafter"))
+
+    before = greedy()
+    own = network.config._attn_implementation
+    group_heads(network)
+    assert (network.config._attn_implementation == own) == (kind == "gemma2")  # it is eager's
+    assert greedy() == before
+    assert isinstance(reader_of(network, CONTEXT), Kept)
 
 
 @pytest.mark.parametrize("kind", ["its own", "prepend", "first", "always"])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from alicebob.errors import DamagedData, UsageError
+from alicebob.policies.attention import group_heads
 from alicebob.settings import TINY
 
 __all__ = ["fingerprint", "load_adapter", "load_base", "load_base_of", "settle"]
@@ -222,4 +223,4 @@ def settle(model: Any) -> Any:
     if torch.cuda.is_available():
         return model.cuda()
     torch.set_num_threads(1)
-    return model
+    return group_heads(model)
