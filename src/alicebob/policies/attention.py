@@ -1,8 +1,8 @@
 """Attention on a processor, for models whose heads share keys and values.
 
-PyTorch's own is slow for one new token of many rows. Here heads that share are one batch of queries,
-which takes a tenth off a step of SmolLM2-135M in bfloat16, 32 rows wide. Invariant: the same sums in another order. Does not: concern training, GPUs, or models that attend
-in other ways.
+PyTorch's own is slow for one new token of many rows. Here heads that share are one batch of
+queries, which takes a tenth off a step of SmolLM2-135M in bfloat16, 32 rows wide. Invariant: the
+same sums in another order. Does not: concern training, GPUs, or models that attend in other ways.
 """
 
 from __future__ import annotations
