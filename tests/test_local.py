@@ -96,11 +96,16 @@ def test_a_prompt_longer_than_the_context_is_one_sentence(model, crafter):
         list(play([crafter()], policy, tasks(1), "crafter"))
 
 
+def nucleus(weights, top_p):
+    kept, ids = _nucleus(weights, top_p)
+    return torch.zeros_like(weights).scatter(-1, ids, kept)
+
+
 def test_the_nucleus_keeps_the_likeliest_tokens_up_to_the_share():
-    weights = np.array([[1.0, 6.0, 3.0], [0.0, 0.0, 5.0]])
-    assert _nucleus(weights, 0.85).tolist() == [[0, 6, 3], [0, 0, 5]]
-    assert _nucleus(weights, 0.6).tolist() == [[0, 6, 0], [0, 0, 5]]
-    assert _nucleus(weights, 1e-9).tolist() == [[0, 6, 0], [0, 0, 5]]
+    weights = torch.tensor([[1.0, 6.0, 3.0], [0.0, 0.0, 5.0]])
+    assert nucleus(weights, 0.85).tolist() == [[0, 6, 3], [0, 0, 5]]
+    assert nucleus(weights, 0.6).tolist() == [[0, 6, 0], [0, 0, 5]]
+    assert nucleus(weights, 1e-9).tolist() == [[0, 6, 0], [0, 0, 5]]
 
 
 def replies(talk, crafter, most, likes, count=40):
@@ -119,6 +124,17 @@ def replies(talk, crafter, most, likes, count=40):
             assert torch.equal(logits[kept], before[kept])
             written.append(int(logits.argmax()))
         yield written, info["admissible_actions"]
+
+
+def test_the_nucleus_is_the_same_whether_few_tokens_reach_it_or_not(monkeypatch):
+    weights = torch.randn(4, 500, generator=torch.Generator().manual_seed(0)).mul(3).exp()
+    found = nucleus(weights, 0.9)
+    kept = (found > 0).sum(-1)
+    assert (found.sum(-1) >= 0.9 * weights.sum(-1)).all()
+    assert (found.sum(-1) - found.where(found > 0, 1e9).amin(-1) < 0.9 * weights.sum(-1)).all()
+    for likely in (1, int(kept.min()), 500):
+        monkeypatch.setattr("alicebob.policies.local.LIKELY", likely)
+        assert torch.equal(nucleus(weights, 0.9), found)
 
 
 @pytest.mark.parametrize("kind", ["its own", "prepend", "first", "always"])

@@ -31,7 +31,7 @@ class Stage:
 #: What Bob is and sees.
 BOB = (
     *("bob.model", "bob.revision", "bob.attention", "bob.dtype", "bob.preamble", "bob.system"),
-    *("bob.template", "bob.date", "bob.context", "bob.turns"),
+    *("bob.template", "bob.date", "bob.context"),
 )
 LORA = ("bob.lora_rank", "bob.lora_alpha")
 

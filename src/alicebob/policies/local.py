@@ -13,9 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from alicebob.policies import Live, Reply
@@ -24,6 +22,8 @@ from alicebob.policies.conversation import Conversation, parse_reply, window_sta
 from alicebob.policies.reading import Held, Kept, Reader
 
 __all__ = ["Local"]
+
+LIKELY = 64  # tokens that are put in order first
 
 
 @dataclass(slots=True, kw_only=True)
@@ -168,16 +168,16 @@ class Local:
         """Return a token for each row: the likeliest, or drawn at the temperature."""
         if self.temperature == 0:
             return [int(i) for i in logits.argmax(-1)]
-        scaled = logits.double().cpu().numpy() / self.temperature
-        weights = np.exp(scaled - scaled.max(-1, keepdims=True))
+        scaled = logits.double() / self.temperature
+        weights = torch.exp(scaled - scaled.amax(-1, keepdim=True))
+        ids = None
         if self.top_p < 1:
-            weights = _nucleus(weights, self.top_p)
+            weights, ids = _nucleus(weights, self.top_p)
         weights = weights.cumsum(-1)
-        places = [live.draw.random() for live in lives] * weights[:, -1]
-        return [
-            min(int(np.searchsorted(row, place, side="right")), len(row) - 1)
-            for row, place in zip(weights, places, strict=True)
-        ]
+        drawn = torch.tensor([live.draw.random() for live in lives], dtype=weights.dtype)
+        places = drawn.to(weights.device)[:, None] * weights[:, -1:]
+        found = torch.searchsorted(weights, places, right=True).clamp(max=weights.shape[-1] - 1)
+        return [int(i) for i in (found if ids is None else ids.gather(-1, found))[:, 0]]
 
     def _reply(self, row: _Row, read: int, written: list[int]) -> Reply:
         stop = self.conversation.end
@@ -199,17 +199,23 @@ class Local:
         )
 
 
-def _nucleus(weights: NDArray[np.float64], top_p: float) -> NDArray[np.float64]:
-    """Set to zero what is beyond the likeliest tokens that reach a share of each row's sum.
+def _nucleus(weights: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """Return the likeliest tokens that reach a share of each row's sum: their weights, their ids.
 
     Holtzman et al., 2020 (arXiv 1904.09751), section 3.1; the likeliest token always stays, and
-    tokens as likely as the last one that is needed stay with it.
+    tokens as likely as the last one that is needed stay with it. In the order of the ids, others
+    with a weight of zero among them. Few are needed as a rule, so that all are put in order only
+    where these do not reach.
     """
-    falling = -np.sort(-weights, axis=-1)
-    before = falling.cumsum(-1) - falling
-    needed = (before < top_p * weights.sum(-1, keepdims=True)).sum(-1, keepdims=True)
-    least = np.take_along_axis(falling, needed - 1, axis=-1)
-    return np.where(weights < least, 0.0, weights)
+    whole, size, words = top_p * weights.sum(-1, keepdim=True), LIKELY, weights.shape[-1]
+    while True:
+        falling, ids = weights.topk(min(size, words))
+        needed = (falling.cumsum(-1) - falling < whole).sum(-1, keepdim=True)
+        least = falling.gather(-1, needed - 1)
+        if size >= words or bool((falling[:, -1:] < least).all()):
+            ids, order = ids.sort(-1)
+            return falling.where(falling >= least, 0.0).gather(-1, order), ids
+        size *= 16
 
 
 def _agreeing(a: Sequence[int], b: Sequence[int]) -> int:
