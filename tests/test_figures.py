@@ -46,6 +46,11 @@ def test_of_one_value_there_is_no_interval_and_of_none_nothing():
     assert ratio([1.0], [4.0]) == {"mean": 0.25, "low": None, "high": None, "n": 1}
 
 
+def test_what_was_never_seen_below_zero_has_no_interval_below_it():
+    assert mean([0.0, 2.0])["low"] == 0.0
+    assert mean([-0.5, 2.0])["low"] < -0.5
+
+
 def test_turns_of_an_episode_do_not_count_as_independent():
     """Ten episodes, half of them all invalid, half none: ten facts, not a thousand."""
     lost, turns = [100.0] * 5 + [0.0] * 5, [100.0] * 10

@@ -24,7 +24,8 @@ def mean(values: Sequence[float], bounds: tuple[float, float] | None = None) -> 
     """Return the mean of values with a 95 % interval that holds from n = 2.
 
     `bounds` are the least and the most that a value can be. Where they are not known they are
-    taken from 0, 1 and what was seen, and a part of the range more. The interval is Student's for
+    taken from 0, 1 and what was seen, and a part of the range more; what was never seen below 0 has
+    no interval below it. The interval is Student's for
     the values and one more at each of the bounds: so a few episodes that happen to be alike do not
     count as certain. `tests/test_figures.py` has its coverage.
     """
@@ -41,7 +42,9 @@ def mean(values: Sequence[float], bounds: tuple[float, float] | None = None) -> 
     half = float(stdtrit(n - 1, 0.975)) * math.sqrt(variance / len(more))
     low, high = min(middle, centre - half), max(middle, centre + half)
     if bounds is not None:
-        low, high = max(low, least), min(high, most)
+        high = min(high, most)
+    if bounds is not None or least == 0.0:
+        low = max(low, least)
     return figure(middle, low, high, n)
 
 
