@@ -291,7 +291,7 @@ def test_the_environment_must_say_where_a_served_model_is(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["MAX_REQUESTS", "MAX_TOKENS", "MAX_COST", "PRICES", "CONCURRENCY"]
+    "name", ["MAX_REQUESTS", "MAX_TOKENS", "MAX_COST", "PRICES", "CONCURRENCY", "TIMEOUT"]
 )
 @pytest.mark.parametrize("word", ["abc", "nan", "-1"])
 def test_each_number_of_the_environment_must_be_one(monkeypatch, name, word):
