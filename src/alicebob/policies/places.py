@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import heapq
 import math
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
 
 from alicebob.policies.wire import Lost
+from alicebob.progress import tell
 
 __all__ = ["LONGER", "Places"]
 
@@ -90,10 +90,9 @@ class Places:
                 return
             if self._waiting and not self._said:
                 self._said = True
-                print(
+                tell(
                     f"An answer took {took:.3g} s with {self._live} at once: no more are asked for "
-                    f"while that is over a third of the timeout, {self._seconds:g} s ({LONGER}).",
-                    file=sys.stderr,
+                    f"while that is over a third of the timeout, {self._seconds:g} s ({LONGER})."
                 )
             if took > self._seconds * 2 / 3:
                 self._fall(sent)
