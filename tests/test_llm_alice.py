@@ -19,6 +19,7 @@ from alicebob.alice.model.think import add_thoughts
 from alicebob.alice.model.transcript import shown
 from alicebob.envs import World
 from alicebob.errors import ProviderError, UsageError
+from alicebob.journal import append_line, read_lines
 from alicebob.policies import Task
 from alicebob.policies.chat import LocalChat, ServedChat
 from alicebob.policies.conversation import Conversation
@@ -67,7 +68,7 @@ def test_turns_are_shown_as_data_that_cannot_end_their_section():
     assert "Turn 100" in many
 
 
-def test_an_answer_is_checked_repaired_once_then_rejected_and_never_asked_again(tmp_path):
+def test_an_answer_is_checked_repaired_once_then_rejected_and_never_asked_again(tmp_path, capsys):
     said = {
         "good": ['{"word": "ja"}'],
         "fenced": ['Sure!\n```json\n{"word": "ja"}\n```'],
@@ -92,11 +93,39 @@ def test_an_answer_is_checked_repaired_once_then_rejected_and_never_asked_again(
             assert [a and a.word for a in found] == ["ja", "ja", "ja", None, None, None]
             tally = asker.tally
             assert (tally.asked, tally.repaired, tally.rejected) == (6, 1, 3)
+            assert [said["text"] for said in tally.refused] == [
+                text for name in ("extra", "empty", "banned") for text in said[name]
+            ]
+            assert tally.refused[-1]["reason"] == "Not that word."
+            assert tally.refused[1]["reason"] == "word: Input should be a valid string."
             assert tally.reply_tokens == 7 * 10
             assert len(server.requests) == 10, f"run {again}"
         repairs = [b["messages"] for _, _, b in server.requests if len(b["messages"]) == 3]
         assert [m["role"] for m in repairs[0]] == ["user", "assistant", "user"]
         assert any("Not that word." in m[2]["content"] for m in repairs)
+        assert not capsys.readouterr().err  # half is not more than half
+        bad = ["extra", "empty", "mended"]
+        assert len(Asker(chat(server), Word, tmp_path / "words.jsonl", check).ask(bad)) == 3
+        assert "Warning: 2 of 3 answers (words) were rejected. The last: It" in (
+            capsys.readouterr().err
+        )
+    kept = [line["refused"] for line in read_lines(tmp_path / "words.jsonl")]
+    assert [{"text": "no", "reason": "It holds no valid JSON object."}] in kept  # mended, and told
+
+
+def test_a_journal_of_an_older_version_is_read_on(tmp_path, capsys):
+    journal = tmp_path / "words.jsonl"
+    with serving(answer=lambda body: "no") as server:
+        Asker(chat(server), Word, journal).ask(["a"])
+        (line,) = read_lines(journal)
+        journal.unlink()
+        del line["refused"]
+        append_line(journal, line)
+        asker = Asker(chat(server), Word, journal)
+        assert asker.ask(["a"]) == [None]
+        assert len(server.requests) == 2
+    assert (asker.tally.rejected, asker.tally.refused) == (1, [])
+    assert "1 of 1 answers (words) were rejected. The report" in capsys.readouterr().err
 
 
 def test_answers_that_could_not_be_had_are_owed_and_the_rest_is_kept(tmp_path):
@@ -291,7 +320,7 @@ def test_the_environment_must_say_where_a_served_model_is(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["MAX_REQUESTS", "MAX_TOKENS", "MAX_COST", "PRICES", "CONCURRENCY"]
+    "name", ["MAX_REQUESTS", "MAX_TOKENS", "MAX_COST", "PRICES", "CONCURRENCY", "TIMEOUT"]
 )
 @pytest.mark.parametrize("word", ["abc", "nan", "-1"])
 def test_each_number_of_the_environment_must_be_one(monkeypatch, name, word):

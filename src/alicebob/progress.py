@@ -1,10 +1,11 @@
-"""Progress: a bar on stderr that counts what is done, and for episodes their steps.
+"""Progress: a bar on stderr that counts what is done, and for episodes their steps; lines above it.
 
 Does not: know of rounds; who opens a bar may ask it for its speed.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from types import TracebackType
 
@@ -12,7 +13,12 @@ from tqdm import tqdm
 
 from alicebob.trace import Episode
 
-__all__ = ["Bar"]
+__all__ = ["Bar", "tell"]
+
+
+def tell(text: str) -> None:
+    """Write a line to stderr, above the bars that are open."""
+    tqdm.write(text, file=sys.stderr)
 
 
 class Bar:

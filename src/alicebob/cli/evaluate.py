@@ -31,7 +31,18 @@ SERVED = (
     click.option("--model", required=True, help="The model's name there."),
     click.option("--key-env", default="", help="The environment variable that holds the key."),
     click.option(
-        "--concurrency", type=COUNT, default=16, show_default=True, help="Episodes at once."
+        "--concurrency",
+        type=COUNT,
+        default=16,
+        show_default=True,
+        help="Episodes at once, at most: fewer where answers take over a third of --timeout.",
+    ),
+    click.option(
+        "--timeout",
+        type=Finite(min=1),
+        default=120.0,
+        show_default=True,
+        help="Seconds that an answer may take.",
     ),
     click.option("--max-requests", type=COUNT, help="Stop, with all saved, after so many."),
     click.option("--max-tokens", type=COUNT, help="Stop after so many, read and written."),
@@ -81,6 +92,7 @@ def _with_endpoint(command: Command) -> Command:
         model: str,
         key_env: str,
         concurrency: int,
+        timeout: float,
         max_requests: int | None,
         max_tokens: int | None,
         max_cost: float | None,
@@ -96,6 +108,7 @@ def _with_endpoint(command: Command) -> Command:
             model,
             key_env=key_env,
             concurrency=concurrency,
+            read_timeout=timeout,
             prices=prices or (0.0, 0.0),
             limits=Limits(max_requests, max_tokens, max_cost),
         )

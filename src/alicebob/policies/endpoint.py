@@ -3,15 +3,14 @@
 Threads share one `Endpoint`. Trouble that may pass (no connection, 408, 429, 5xx, a stall, a body
 that is no answer) is tried again with growing, jittered pauses, or after as long as the server
 asks; trouble that will not pass (another 4xx, a redirect) ends at once. Invariants: nothing is sent
-that the budget does not allow, and nothing is ever answered in the model's place; the key is read
-from the environment, and neither it nor what is secret in the address appears in a message. Does
-not: know of episodes.
+that the budget does not allow, nor more at once than a slow server answers in time (see `Places`);
+nothing is ever answered in the model's place; the key is read from the environment, and neither it
+nor what is secret in the address appears in a message. Does not: know of episodes.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import random
 import threading
 import time
@@ -27,15 +26,17 @@ from alicebob.errors import ProviderError, UsageError
 from alicebob.files import content_hash
 from alicebob.policies.answer import Completion, message, read, tokens
 from alicebob.policies.budget import Budget, Limits, Spent, Usage
+from alicebob.policies.places import LONGER, Places
 from alicebob.policies.wire import Lost, Wire
 from alicebob.untrusted import hidden, masked, printable, secrets
 
-__all__ = ["Completion", "Endpoint", "Limits", "Message", "Spent", "Usage"]
+__all__ = ["TIMEOUT", "Completion", "Endpoint", "Limits", "Message", "Spent", "Usage"]
 
 Message = Mapping[str, str]
 
 LONGEST = 20.0  # seconds of a pause between tries, unless the server asks for more
 FIRST = 0.5  # seconds of the first pause
+TIMEOUT = 120.0  # seconds for a whole answer, by default
 PASSING = (408, 409, 425, 429)  # and all from 500: worth another try
 QUOTED = 200  # characters of a server's message that are shown
 
@@ -60,16 +61,17 @@ class Endpoint:
 
     `key_env` names the environment variable that holds the key, "" for none. `prices` are for a
     million tokens read and written. `connect_timeout` and `read_timeout` are seconds, the second
-    for a whole answer. `retries` bounds the tries of one request beyond the first; when for
-    `patience` seconds no request has succeeded while some failed, every further one fails at once.
-    What is used counts towards `limits`, with what the file `ledger` says was used before.
+    for a whole answer; `concurrency` is how many are asked for at once, at most. `retries` bounds
+    the tries of one request beyond the first; when for `patience` seconds after one has failed none
+    has succeeded, every further one fails at once. What is used counts towards `limits`, with what
+    the file `ledger` says was used before.
     """
 
     url: str
     model: str
     key_env: str = ""
     connect_timeout: float = 10.0
-    read_timeout: float = 60.0
+    read_timeout: float = TIMEOUT
     retries: int = 6
     patience: float = 90.0
     prices: tuple[float, float] = (0.0, 0.0)
@@ -86,7 +88,6 @@ class Endpoint:
         self._lock, self._door = threading.Lock(), threading.Lock()
         self._jitter = random.Random()
         self._failing: float | None = None  # since when nothing has succeeded
-        self._good = -math.inf  # when something last did
         self._stopped: ProviderError | None = None
         self._reached = False
         self._wire = Wire(
@@ -96,7 +97,7 @@ class Endpoint:
             seconds=self.read_timeout,
             places=self.concurrency,
         )
-        self._places = threading.BoundedSemaphore(self.concurrency)
+        self._places = Places(self.concurrency, self.read_timeout)
 
     def __repr__(self) -> str:
         """Name the model and the address, and nothing else."""
@@ -178,20 +179,17 @@ class Endpoint:
         taken: list[Completion] = []
         try:
             for attempt in range(self.retries + 1):
-                self._enter(attempt)
-                taken.append(_NOTHING)
-                begun = time.monotonic()
                 try:
-                    taken[-1] = self._ask(json.dumps(body).encode(), most)
+                    taken[-1] = self._ask(json.dumps(body).encode(), most, attempt, taken)
                 except _Passing as trouble:
                     taken[-1] = trouble.taken
                     self.budget.spend(trouble.taken, self._shown(str(trouble)))
-                    self._failed(trouble, attempt, begun)
+                    self._failed(trouble, attempt)
                     self._pause(trouble, attempt)
                     continue
                 self.budget.spend(taken[-1])
                 with self._lock:
-                    self._failing, self._good = None, time.monotonic()
+                    self._failing = None
                 return taken[-1]
         finally:
             self.budget.note(self.model, taken)
@@ -204,20 +202,25 @@ class Endpoint:
                 raise self._stopped
         self.budget.enter(self.model, again=attempt > 0)
 
-    def _ask(self, body: bytes, most: tuple[int, int]) -> Completion:
-        """Ask once; raises _Passing or ProviderError where there is no answer."""
+    def _ask(
+        self, body: bytes, most: tuple[int, int], attempt: int, taken: list[Completion]
+    ) -> Completion:
+        """Ask once and note it in `taken`; raises _Passing or ProviderError without an answer."""
         try:
-            with self._places:
+            with self._places.taken():
+                self._enter(attempt)
+                taken.append(_NOTHING)
                 heard = self._wire.post("/chat/completions", body)
+                if heard.status != 200:
+                    self._refused(heard.status, heard.after, heard.raw)
+                found, why = read(heard.raw, most)
+                if why:
+                    raise _Passing(why, found)
+                return found
         except Lost as trouble:
             lost = _NOTHING if trouble.nobody else Completion("", *most, estimated=True)
-            raise _Passing(str(trouble), lost) from None
-        if heard.status != 200:
-            self._refused(heard.status, heard.after, heard.raw)
-        found, why = read(heard.raw, most)
-        if why:
-            raise _Passing(why, found)
-        return found
+            hint = f" ({LONGER})" if trouble.late else ""
+            raise _Passing(f"{trouble}{hint}", lost) from None
 
     def _refused(self, status: int, after: str | None, raw: bytes) -> None:
         """Raise for an HTTP error: to be tried again, or final."""
@@ -233,11 +236,11 @@ class Endpoint:
             self._stop(error)
         raise error
 
-    def _failed(self, trouble: _Passing, attempt: int, begun: float) -> None:
+    def _failed(self, trouble: _Passing, attempt: int) -> None:
         """Note a failure; raise when the tries or the patience are at an end."""
         with self._lock:
             if self._failing is None:
-                self._failing = max(begun, self._good)
+                self._failing = time.monotonic()
             since = time.monotonic() - self._failing
         last = self._shown(str(trouble))
         if since > self.patience:
@@ -267,6 +270,7 @@ class Endpoint:
     def _stop(self, error: ProviderError) -> None:
         with self._lock:
             self._stopped = self._stopped or error
+        self._places.open()
 
     def _shown(self, text: str) -> str:
         """Return a server's words on one line, short, with nothing secret that was sent to it."""

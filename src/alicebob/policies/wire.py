@@ -30,11 +30,11 @@ T = TypeVar("T")
 
 
 class Lost(Exception):
-    """Nothing whole came back; `nobody` where there was not even a connection."""
+    """Nothing whole came back: `nobody` was there to connect to, or it was `late`."""
 
-    def __init__(self, reason: str, nobody: bool = False) -> None:
+    def __init__(self, reason: str, *, nobody: bool = False, late: bool = False) -> None:
         super().__init__(reason)
-        self.nobody = nobody
+        self.nobody, self.late = nobody, late
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,8 @@ class Wire:
         import httpx2
 
         address = self._url.copy_with(path=self._url.path.rstrip("/") + path)
-        pauses = httpx2.Timeout(min(read, self._seconds), connect=self._connect)
+        pause = min(read, self._seconds)
+        pauses = httpx2.Timeout(pause, connect=self._connect)
         try:
             async with (
                 asyncio.timeout(self._seconds),
@@ -125,7 +126,7 @@ class Wire:
         except (httpx2.ConnectError, httpx2.ConnectTimeout, UnicodeError) as error:
             raise Lost(str(error) or "no connection in time", nobody=True) from None
         except (TimeoutError, httpx2.TimeoutException):
-            raise Lost("no whole answer in time") from None
+            raise Lost(f"no whole answer in {pause:g} s", late=True) from None
         except httpx2.TransportError as error:
             raise Lost(f"{type(error).__name__}: {error}") from None
 

@@ -3,8 +3,8 @@
 A prompt is a file in `prompts/`; what is put into it is data and cannot change its form. An answer
 is one JSON object that fits a schema. One that does not fit gets one chance of repair, with the
 reason; then it is rejected and counted, never guessed. Invariant: every accepted or rejected answer
-is in the journal, so that a run that was stopped asks only what it has not asked. Does not: know
-what is asked.
+is in the journal, the latter with its text and the reason, so that a run that was stopped asks only
+what it has not asked. Does not: know what is asked.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import importlib.resources
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -24,6 +23,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from alicebob.journal import append_line, read_lines
 from alicebob.policies.chat import Chat, Question
 from alicebob.policies.endpoint import Completion
+from alicebob.progress import tell
+from alicebob.untrusted import printable
 
 __all__ = ["Answer", "Asker", "Tally", "one_line", "prompt", "prompt_hash"]
 
@@ -42,15 +43,19 @@ A = TypeVar("A", bound=Answer)
 
 @dataclass(slots=True)
 class Tally:
-    """What was asked of a model for one purpose, and what came of it."""
+    """What was asked of a model for one purpose, and what came of it.
+
+    `refused` has the text and the reason of each try of the rejected answers, in order.
+    """
 
     asked: int = 0
     repaired: int = 0
     rejected: int = 0
     prompt_tokens: int = 0
     reply_tokens: int = 0
+    refused: list[dict[str, str]] = field(default_factory=list)
 
-    def to_json(self) -> dict[str, int]:
+    def to_json(self) -> dict[str, Any]:
         """Return the tally as plain data."""
         return asdict(self)
 
@@ -98,51 +103,55 @@ class Asker(Generic[A]):
     ) -> list[A | None]:
         """Return an answer for each prompt, None where it was rejected.
 
-        `done` is called for each prompt that is settled. Raises ProviderError where answers could
-        not be had; what was answered is in the journal.
+        `done` is called for each prompt that is settled. More than half rejected is a warning on
+        stderr. Raises ProviderError where answers could not be had; what was answered is in the
+        journal.
         """
         known = {line["key"]: line for line in read_lines(self.journal, self._line)}
-        settled: dict[int, A | None] = {}
-        open_: list[int] = []
-        for number, text in enumerate(prompts):
-            line = known.get(self._key(text))
-            if line is None:
-                open_.append(number)
-                continue
+        keys = list(map(self._key, prompts))
+        lines = {number: known[key] for number, key in enumerate(keys) if key in known}
+        for _ in lines:
+            done()
+        open_ = [number for number in range(len(prompts)) if number not in lines]
+        for number, line in self._settle(prompts, open_):
+            lines[number] = line
+            done()
+        settled = [lines[number] for number in range(len(prompts))]
+        for line in settled:
             self._count(line)
-            settled[number] = line["answer"]
-            done()
-        for number, answer in self._settle(prompts, open_):
-            settled[number] = answer
-            done()
-        return [settled[number] for number in range(len(prompts))]
+        self._warn()
+        return [line["answer"] for line in settled]
 
-    def _settle(self, prompts: Sequence[str], numbers: list[int]) -> Iterator[tuple[int, A | None]]:
+    def _settle(
+        self, prompts: Sequence[str], numbers: list[int]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         """Ask what is open, then once more for what did not fit; journal and yield each result."""
-        again: list[tuple[int, str, str, Completion]] = []
+        again: list[tuple[int, dict[str, str], Completion]] = []
         for i, found in self.chat.answers([[prompts[number]] for number in numbers]):
             number = numbers[i]
-            try:
-                answer = self._read(number, found.text)
-            except ValueError as error:
-                again.append((number, found.text[:LONGEST], str(error), found))
+            answer, refused = self._read(number, found.text)
+            if refused:
+                again.append((number, refused[0], found))
                 continue
-            self._journal(prompts[number], answer, [found])
-            yield number, answer
+            yield number, self._journal(prompts[number], answer, [found], [])
         again.sort(key=lambda item: item[0])
         questions: list[Question] = [
-            [prompts[number], said or "(nothing)", prompt("repair", reason=reason)]
-            for number, said, reason, _ in again
+            [prompts[number], said["text"] or "(nothing)", prompt("repair", reason=said["reason"])]
+            for number, said, _ in again
         ]
         for i, found in self.chat.answers(questions) if questions else ():
-            number, _, _, first = again[i]
-            repaired: A | None = None
-            with suppress(ValueError):  # rejected, and counted as such
-                repaired = self._read(number, found.text)
-            self._journal(prompts[number], repaired, [first, found])
-            yield number, repaired
+            number, said, first = again[i]
+            answer, refused = self._read(number, found.text)
+            yield number, self._journal(prompts[number], answer, [first, found], [said, *refused])
 
-    def _read(self, number: int, text: str) -> A:
+    def _read(self, number: int, text: str) -> tuple[A | None, list[dict[str, str]]]:
+        """Return an answer, or None and a text with the reason why it is none."""
+        try:
+            return self._fitting(number, text), []
+        except ValueError as error:
+            return None, [{"text": text[:LONGEST], "reason": str(error)}]
+
+    def _fitting(self, number: int, text: str) -> A:
         """Read one JSON object; raises ValueError with a reason where there is none that fits."""
         try:
             data = json.loads(_object(text))
@@ -157,16 +166,24 @@ class Asker(Generic[A]):
         self.check(number, answer)
         return answer
 
-    def _journal(self, text: str, answer: A | None, tries: Sequence[Completion]) -> None:
+    def _journal(
+        self,
+        text: str,
+        answer: A | None,
+        tries: Sequence[Completion],
+        refused: Sequence[dict[str, str]],
+    ) -> dict[str, Any]:
+        """Write down what came of a prompt; return the line as it would be read again."""
         line = {
             "key": self._key(text),
             "answer": answer.model_dump(mode="json") if answer is not None else None,
             "tries": len(tries),
             "prompt_tokens": sum(found.prompt_tokens for found in tries),
             "reply_tokens": sum(found.reply_tokens for found in tries),
+            "refused": refused,
         }
         append_line(self.journal, line)
-        self._count(line)
+        return {**line, "answer": answer}
 
     def _line(self, line: Mapping[str, Any]) -> dict[str, Any]:
         """Return a line of the journal with its answer; raises ValueError where it is none."""
@@ -182,6 +199,19 @@ class Asker(Generic[A]):
         self.tally.repaired += line["answer"] is not None and line["tries"] > 1
         self.tally.prompt_tokens += line["prompt_tokens"]
         self.tally.reply_tokens += line["reply_tokens"]
+        if line["answer"] is None:
+            self.tally.refused += line.get("refused", ())  # not in a journal of an older version
+
+    def _warn(self) -> None:
+        """Say that most was rejected, and why: the run goes on with what little there is."""
+        if 2 * self.tally.rejected <= self.tally.asked:
+            return
+        last = "".join(f" The last: {said['reason']}" for said in self.tally.refused[-1:])
+        tell(
+            f"Warning: {self.tally.rejected} of {self.tally.asked} answers ({self.journal.stem}) "
+            f"were rejected.{printable(last)} The report has the text and the reason of each. The "
+            "model may be too weak for this part, or alice.max_new_tokens too few."
+        )
 
     def _key(self, text: str) -> str:
         named = f"{self.shape.__name__}\0{text}"

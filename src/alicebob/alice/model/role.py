@@ -19,7 +19,7 @@ from alicebob.errors import UsageError
 from alicebob.policies import Policy
 from alicebob.policies.chat import Chat, LocalChat, ServedChat
 from alicebob.policies.conversation import Conversation
-from alicebob.policies.endpoint import Endpoint, Limits
+from alicebob.policies.endpoint import TIMEOUT, Endpoint, Limits
 from alicebob.policies.server import Server
 from alicebob.policies.template import Template
 from alicebob.settings import Params
@@ -30,7 +30,7 @@ SERVED = "served:"
 URL, KEY = "ALICEBOB_ALICE_URL", "ALICEBOB_ALICE_KEY"
 CAPS = "ALICEBOB_ALICE_MAX_"  # and REQUESTS, TOKENS or COST: of a round
 PRICES = "ALICEBOB_ALICE_PRICES"  # of a million tokens read and written, "0.15 0.60"
-CONCURRENCY = "ALICEBOB_ALICE_CONCURRENCY"
+CONCURRENCY, SECONDS = "ALICEBOB_ALICE_CONCURRENCY", "ALICEBOB_ALICE_TIMEOUT"
 SPOKEN = 256  # tokens of a reply in play, at most
 
 
@@ -106,6 +106,7 @@ class Role:
                 cost,
             ),
             concurrency=environment.whole(CONCURRENCY, 16),
+            read_timeout=environment.number(SECONDS, TIMEOUT, least=1.0),
             ledger=self.ledger,
         )
 
