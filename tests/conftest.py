@@ -131,6 +131,7 @@ def serve(tmp_path):
             stdout=log,
             stderr=log,
         )
+        log.close()  # the server has its own
         try:
             until = time.monotonic() + SERVER_START
             while True:
