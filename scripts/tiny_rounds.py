@@ -85,15 +85,15 @@ def environment(folder: Path) -> dict[str, str]:
 
 def begin(folder: Path) -> subprocess.Popen[bytes]:
     """Start `dvc repro` in a process group of its own; nothing is taken from DVC's run cache."""
-    log = (folder / "log.txt").open("ab")
-    return subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro", "--no-run-cache"],
-        cwd=folder,
-        env=environment(folder),
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
+    with (folder / "log.txt").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "dvc", "repro", "--no-run-cache"],
+            cwd=folder,
+            env=environment(folder),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
 def hashes(folder: Path) -> dict[str, str]:

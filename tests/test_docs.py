@@ -286,4 +286,5 @@ def test_every_figure_that_the_docs_name_is_in_the_metrics(finished):
             above = above if told[1] else listed[0]
             names += [f"{above}.{name}" if told[1] else name for name in listed]
     assert len(names) > 15
-    assert [name for name in names if not has(found, name)] == []
+    asked_for = {"test.hopeless"}  # only where evaluate.hopeless is not 0
+    assert {name for name in names if not has(found, name)} == asked_for

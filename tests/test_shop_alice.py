@@ -381,7 +381,7 @@ class Scripted:
 
 def tried(shop, *script, count=8):
     class Amount:
-        worlds, open_play, max_turns = 1, count, 8
+        worlds, open_play, max_turns, hopeless = 1, count, 8, 0
 
     chosen = tasks("validation", shop, Amount, 1, range(1000, 2000), "r001")
     return [e for task in chosen for e in play([shop], Scripted(*script), [task], "webshop")]
