@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 __all__ = [
+    "BOBS_MODEL",
+    "BOBS_TEMPLATE",
     "DATE",
     "NO_SYSTEM",
     "OWN_SYSTEM",
@@ -38,6 +40,10 @@ RANDOM_PLAY = "random play"  # the source of a base that is built on this machin
 
 OWN_SYSTEM, NO_SYSTEM = "template", "none"  # for bob.system: the template's own text, or none
 DATE = "2026-01-01"  # in templates that write today's
+
+#: Names of the parameters that say which model Bob is, and how his chat template is rendered.
+BOBS_MODEL = ("bob.model", "bob.revision", "bob.attention")
+BOBS_TEMPLATE = ("bob.system", "bob.template", "bob.date")
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]

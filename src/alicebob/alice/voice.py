@@ -22,7 +22,7 @@ from alicebob.figures import share
 from alicebob.policies import Task
 from alicebob.progress import Bar
 from alicebob.rollout import seeds, workers
-from alicebob.settings import Params
+from alicebob.settings import BOBS_MODEL, BOBS_TEMPLATE, Params
 from alicebob.trace import OPEN_PLAY, Episode, Skill
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ VERBS = ("explore", "label", "think", "judge", "advise")
 #: What a language model reads, whatever it is asked.
 MODEL = ("model", "dtype", "context", "max_new_tokens", "temperature", "top_p")
 #: And what it reads where it is Bob's.
-BOBS = [
-    *("alice.adapter", "bob.model", "bob.revision", "bob.attention"),
-    *("bob.system", "bob.template", "bob.date"),
-]
+BOBS = ["alice.adapter", *BOBS_MODEL, *BOBS_TEMPLATE]
 
 Bars = Callable[[str, int | None, str], Bar]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from alicebob.experiment.tree import ROOT_ROUND
+from alicebob.settings import BOBS_MODEL, BOBS_TEMPLATE
 
 __all__ = ["STAGES", "Stage", "address"]
 
@@ -29,10 +30,7 @@ class Stage:
 
 
 #: What Bob is and sees.
-BOB = (
-    *("bob.model", "bob.revision", "bob.attention", "bob.dtype", "bob.preamble", "bob.system"),
-    *("bob.template", "bob.date", "bob.context"),
-)
+BOB = (*BOBS_MODEL, "bob.dtype", "bob.preamble", *BOBS_TEMPLATE, "bob.context")
 LORA = ("bob.lora_rank", "bob.lora_alpha")
 
 STAGES = {

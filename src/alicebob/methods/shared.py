@@ -15,7 +15,7 @@ from alicebob.bob import playing
 from alicebob.envs.hooks import actions_of
 from alicebob.methods.parts import Advice, Round, Trained, part
 from alicebob.rollout import Actor
-from alicebob.settings import Params, Train
+from alicebob.settings import BOBS_MODEL, BOBS_TEMPLATE, Params, Train
 
 if TYPE_CHECKING:
     from alicebob.bob.training import Schedule
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["as_he_is", "nothing_back", "sft"]
 
 _SHARES = {"open_play": "open_play_share", "open_play_again": "again_share"}  # by kind of row
-_TOLD = ("bob.preamble", "bob.system", "bob.template", "bob.date")
-_MODEL = ("bob.model", "bob.revision", "bob.attention", "bob.dtype")
+_TOLD = ("bob.preamble", *BOBS_TEMPLATE)
+_MODEL = (*BOBS_MODEL, "bob.dtype")
 _SEEN = (*_MODEL, *_TOLD, "bob.context", "bob.turns")
 _SPOKEN = ("max_new_tokens", "temperature", "top_p", "stop", "constrained")
 
