@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from alicebob.cli.numbers import PRICES
+from alicebob.cli.numbers import PRICES, Finite
 from alicebob.cli.pairs import with_settings
 from alicebob.errors import UsageError
 
@@ -51,7 +51,9 @@ def init(preset: str | None, spec: str | None, settings: dict[str, Any]) -> None
 
 @click.command()
 @PRICES
-@click.option("--memory", "device", type=float, metavar="GIB", help="Refuse what does not fit.")
+@click.option(
+    "--memory", "device", type=Finite(min=0), metavar="GIB", help="Refuse what does not fit."
+)
 def estimate(prices: tuple[float, float] | None, device: float | None) -> None:
     """Say what the rounds of params.yaml may take at most; nothing is run.
 
