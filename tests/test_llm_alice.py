@@ -21,7 +21,8 @@ from alicebob.envs import World
 from alicebob.errors import ProviderError, UsageError
 from alicebob.journal import append_line, read_lines
 from alicebob.policies import Task
-from alicebob.policies.chat import LocalChat, ServedChat
+from alicebob.policies.answering import LocalChat
+from alicebob.policies.chat import ServedChat
 from alicebob.policies.conversation import Conversation
 from alicebob.policies.endpoint import Endpoint
 from alicebob.trace import Episode, Outcome, Skill, Turn

@@ -17,7 +17,7 @@ from alicebob.envs import World
 from alicebob.envs.hooks import actions_of
 from alicebob.errors import UsageError
 from alicebob.policies import Policy
-from alicebob.policies.chat import Chat, LocalChat, ServedChat
+from alicebob.policies.chat import Chat, ServedChat
 from alicebob.policies.conversation import Conversation
 from alicebob.policies.endpoint import TIMEOUT, Endpoint, Limits
 from alicebob.policies.server import Server
@@ -119,6 +119,8 @@ class Role:
         }
         if self.served:
             return ServedChat(self.endpoint(), **sampling)
+        from alicebob.policies.answering import LocalChat
+
         return LocalChat(self.load, self.template, context=self.context, **sampling)
 
     def load(self) -> tuple[Any, Any]:
