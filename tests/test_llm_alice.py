@@ -308,6 +308,20 @@ def test_a_served_model_explores_and_its_rule_based_parts_learn_from_it(tmp_path
     assert CANARY not in "".join(p.read_text() for p in tmp_path.rglob("*") if p.is_file())
 
 
+def test_a_model_on_this_machine_explores_by_what_can_be_done(base, tmp_path):
+    tasks = [Task(f"e{n}", n, max_turns=4) for n in range(2)]
+    world = World("crafter", {"limit": 40, "observation": "compact"})
+    local = role(base, context=500, turns=1)
+    episodes, knowledge = explore(local, texts(""), GRID, world, Knowledge(), tasks, tmp_path)
+    turns = [turn for episode in episodes for turn in episode.turns]
+    assert len(turns) == 8
+    assert not any("invalid_action" in turn.tags for turn in turns)
+    assert knowledge.episodes == 2
+    short = role(base, context=500, turns=1, max_new_tokens=3)
+    with pytest.raises(UsageError, match=r"alice\.explore: .* alice\.max_new_tokens"):
+        explore(short, texts(""), GRID, world, Knowledge(), tasks, tmp_path / "short")
+
+
 def test_the_environment_must_say_where_a_served_model_is(monkeypatch):
     monkeypatch.delenv(URL, raising=False)
     with pytest.raises(UsageError, match=URL):

@@ -44,9 +44,9 @@ class Local:
     `context` bounds prompt and reply together, `turns` the turns in it (0 is no bound);
     `temperature` 0 is greedy; `top_p` draws from the likeliest tokens that make up that share
     (nucleus sampling). A reply ends where one of `stop` stands in it; with `constrained` it
-    names an admissible action of that turn. `reader` is how the model is
-    read, by default with its keys and values kept; `alicebob.policies.faithful` says which way is
-    right for a model. Raises UsageError where an
+    names an admissible action of that turn, and `whose` is the block of parameters that wants it.
+    `reader` is how the model is read, by default with its keys and values kept;
+    `alicebob.policies.faithful` says which way is right for a model. Raises UsageError where an
     instruction and one observation do not fit.
     """
 
@@ -62,6 +62,7 @@ class Local:
         top_p: float = 1.0,
         stop: Sequence[str] = (),
         constrained: bool = False,
+        whose: str = "bob",
         reader: Reader | None = None,
     ) -> None:
         self.model = model.eval()
@@ -69,7 +70,7 @@ class Local:
         self.context, self.turns, self.max_new_tokens = context, turns, max_new_tokens
         self.temperature, self.top_p = temperature, top_p
         self.stop = tuple(stop)
-        self._choices = Choices(conversation, max_new_tokens) if constrained else None
+        self._choices = Choices(conversation, max_new_tokens, whose) if constrained else None
         self._rows: dict[int, _Row] = {}
         self._reader = reader or Kept(model)
 
