@@ -266,6 +266,15 @@ def test_a_model_writes_feedback_that_cites_what_it_was_shown(tmp_path):
         assert tally.rejected == 1
 
 
+def test_without_a_verdict_no_feedback_is_asked_for(tmp_path):
+    with serving() as server:
+        feedback, tally = write_with(
+            chat(server), "r001", [], Knowledge(), {}, GRID.reasons, tmp_path / "f.jsonl"
+        )
+        assert (server.requests, tally.asked, feedback.explore) == ([], 0, {})
+    assert "Nothing was judged" in feedback.prose
+
+
 def role(name, **changes):
     values = {
         "adapter": "",

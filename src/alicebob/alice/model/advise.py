@@ -44,7 +44,13 @@ def write_with(
     reasons: Mapping[str, str],
     journal: Path,
 ) -> tuple[Feedback, Tally]:
-    """Return the model's feedback on the verdicts; a blank one where it was rejected."""
+    """Return the model's feedback on the verdicts; a blank one where it was rejected.
+
+    Without a verdict, as where all that a model judged was rejected, nothing is asked.
+    """
+    if not verdicts:
+        prose = f"# Feedback after {round_id}\n\nNothing was judged, so there is none.\n"
+        return Feedback(round_id, {}, {}, prose), Tally()
     rows = rows_of(verdicts)
     cited = {name for row in rows.values() for name in row["evidence"]}
 
