@@ -9,7 +9,15 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 ANSWER = "Thought: on\nAction: move_left"
-STATUS = {"429": 429, "429 after 1": 429, "500": 500, "502": 502, "503": 503, "401": 401}
+STATUS = {
+    "400": 400,
+    "429": 429,
+    "429 after 1": 429,
+    "500": 500,
+    "502": 502,
+    "503": 503,
+    "401": 401,
+}
 
 
 class _Handler(BaseHTTPRequestHandler):

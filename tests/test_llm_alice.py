@@ -21,7 +21,8 @@ from alicebob.envs import World
 from alicebob.errors import ProviderError, UsageError
 from alicebob.journal import append_line, read_lines
 from alicebob.policies import Task
-from alicebob.policies.chat import LocalChat, ServedChat
+from alicebob.policies.answering import LocalChat
+from alicebob.policies.chat import ServedChat
 from alicebob.policies.conversation import Conversation
 from alicebob.policies.endpoint import Endpoint
 from alicebob.trace import Episode, Outcome, Skill, Turn
@@ -265,6 +266,15 @@ def test_a_model_writes_feedback_that_cites_what_it_was_shown(tmp_path):
         assert tally.rejected == 1
 
 
+def test_without_a_verdict_no_feedback_is_asked_for(tmp_path):
+    with serving() as server:
+        feedback, tally = write_with(
+            chat(server), "r001", [], Knowledge(), {}, GRID.reasons, tmp_path / "f.jsonl"
+        )
+        assert (server.requests, tally.asked, feedback.explore) == ([], 0, {})
+    assert "Nothing was judged" in feedback.prose
+
+
 def role(name, **changes):
     values = {
         "adapter": "",
@@ -305,6 +315,20 @@ def test_a_served_model_explores_and_its_rule_based_parts_learn_from_it(tmp_path
     assert knowledge.episodes == 3
     assert any(known.tried for known in knowledge.intents.values())
     assert CANARY not in "".join(p.read_text() for p in tmp_path.rglob("*") if p.is_file())
+
+
+def test_a_model_on_this_machine_explores_by_what_can_be_done(base, tmp_path):
+    tasks = [Task(f"e{n}", n, max_turns=4) for n in range(2)]
+    world = World("crafter", {"limit": 40, "observation": "compact"})
+    local = role(base, context=500, turns=1)
+    episodes, knowledge = explore(local, texts(""), GRID, world, Knowledge(), tasks, tmp_path)
+    turns = [turn for episode in episodes for turn in episode.turns]
+    assert len(turns) == 8
+    assert not any("invalid_action" in turn.tags for turn in turns)
+    assert knowledge.episodes == 2
+    short = role(base, context=500, turns=1, max_new_tokens=3)
+    with pytest.raises(UsageError, match=r"alice\.explore: .* alice\.max_new_tokens"):
+        explore(short, texts(""), GRID, world, Knowledge(), tasks, tmp_path / "short")
 
 
 def test_the_environment_must_say_where_a_served_model_is(monkeypatch):

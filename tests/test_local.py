@@ -9,7 +9,8 @@ from alicebob.errors import UsageError
 from alicebob.policies import Live, Task
 from alicebob.policies.constraint import Choices
 from alicebob.policies.conversation import Conversation, parse_reply, window_start
-from alicebob.policies.local import Local, _nucleus
+from alicebob.policies.local import Local
+from alicebob.policies.writing import _nucleus
 from alicebob.rollout import play
 
 CONTEXT, NEW = 150, 10
@@ -133,7 +134,7 @@ def test_the_nucleus_is_the_same_whether_few_tokens_reach_it_or_not(monkeypatch)
     assert (found.sum(-1) >= 0.9 * weights.sum(-1)).all()
     assert (found.sum(-1) - found.where(found > 0, 1e9).amin(-1) < 0.9 * weights.sum(-1)).all()
     for likely in (1, int(kept.min()), 500):
-        monkeypatch.setattr("alicebob.policies.local.LIKELY", likely)
+        monkeypatch.setattr("alicebob.policies.writing.LIKELY", likely)
         assert torch.equal(nucleus(weights, 0.9), found)
 
 

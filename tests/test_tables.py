@@ -16,10 +16,13 @@ from alicebob.cli import main
 from alicebob.experiment import plan
 from alicebob.experiment.diff import between
 from alicebob.experiment.edit import add
+from alicebob.experiment.lock import Lock
+from alicebob.experiment.places import place
 from alicebob.experiment.results import HEADLINE, SPENT, flat_metrics, headline
 from alicebob.experiment.tables import write_plots
 from alicebob.experiment.tree import branches
 from alicebob.figures import share
+from alicebob.tracking import reading
 
 ROOT = Path(__file__).parent.parent
 WIDE = 160  # columns of a terminal
@@ -30,7 +33,7 @@ def run(*words):
 
 
 def rows(text):
-    return {line.split()[0]: line for line in text.splitlines()}
+    return {line.split()[0]: line for line in text.splitlines() if line}
 
 
 def change(project, old, new):
@@ -361,3 +364,43 @@ def test_round_ids_may_hold_dashes(project):
     assert listed["r001-b"].endswith("]")
     assert listed["r001"].endswith("]")
     assert json.loads((project / "data/plan/r001-b/round.json").read_text())["prev"] == "r001"
+
+
+def report(kind, name, found):
+    path = place(kind, "r001") / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found))
+
+
+def test_what_became_of_a_models_answers_is_shown_with_the_rounds_figures(project):
+    plain = run("round", "show", "r001")
+    assert plain.exit_code == 0
+    assert rows(plain.stdout)["test.skills.success"].split()[1] == "0.4"
+    assert "Alice's model" not in plain.stdout
+    tally = {"asked": 20, "repaired": 3, "rejected": 7}
+    agree = {"both": 4, "neither": 5, "judge_only": 3, "environment_only": 1}
+    report("episodes", "report.json", {"turns": tally | {"asked": 100, "repaired": 0}})
+    report("skills", "report.json", {"instruction": tally, "agree": share(8, 10)})
+    report("feedback", "asked.json", {"judge": tally | {"agreement": agree}})
+    shown = rows(run("round", "show", "r001").stdout)
+    assert shown["explore"].split()[1:3] == ["100", "0.93"]
+    assert shown["label"].split()[1:3] == ["20", "0.5"]
+    assert "  0.15 [" in shown["label"]
+    assert "  0.35 [" in shown["label"]
+    assert "  0.8 [" in shown["label"]
+    assert f"  {9 / 13:.4g} [" in shown["judge"]
+    assert "think" not in shown
+    assert "data/skills/r001/report.json" in run("round", "show", "r001").stdout
+    values = reading.read("r001", Lock()).values
+    assert values["spoken.label.rejected"] == 0.35
+    assert values["spoken.judge.asked"] == 20
+
+
+@pytest.mark.parametrize("found", [{"judge": 3}, {"judge": {"asked": 1}}, ["judge"]])
+def test_a_report_that_is_damaged_is_named(project, found):
+    report("feedback", "asked.json", found)
+    shown = run("round", "show", "r001")
+    assert shown.exit_code == 1
+    assert "data/feedback/r001/asked.json is damaged" in shown.stderr
+    unknown = run("round", "show", "r009")
+    assert unknown.exit_code == 2

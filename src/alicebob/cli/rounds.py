@@ -1,4 +1,4 @@
-"""Commands that add, list, compare and try rounds."""
+"""Commands that add, list, show, compare and try rounds."""
 
 from __future__ import annotations
 
@@ -36,6 +36,19 @@ def list_rounds(ctx: click.Context) -> None:
         click.echo(f"Error: {printable(str(trouble))}", err=True)
     if troubles:
         ctx.exit(troubles[0].exit_code)
+
+
+@rounds.command("show")
+@click.argument("round_id", metavar="ID")
+def show_round(round_id: str) -> None:
+    """Show a round's figures and, where a model speaks for Alice, what became of its answers.
+
+    By verb: how many were asked for, which share was whole at once, mended at the second try or
+    rejected, and how far labels and verdicts agree with the environment.
+    """
+    from alicebob.experiment.spoken import told
+
+    click.echo(told(round_id))
 
 
 @rounds.command("add")

@@ -11,6 +11,7 @@ from alicebob.methods.parts import Exploration
 from alicebob.pipeline.cards import lineage, made_by, summary
 from alicebob.pipeline.run import Context
 from alicebob.rollout import totals
+from alicebob.trace import INVALID
 
 __all__ = ["explore"]
 
@@ -28,6 +29,10 @@ def explore(context: Context) -> None:
     part = made_by(context)
     before = [item["round"] for item in lineage(context.inherited("skills"))]
     report = {"episodes": len(episodes), "progress": progress, "budget": budget, "made by": part}
+    if found.alices and "reply_tokens" in budget:  # a model spoke, and what was no action is lost
+        turns = [turn for episode in episodes for turn in episode.turns]
+        lost = sum(INVALID in turn.tags for turn in turns)
+        report["turns"] = {"asked": len(turns), "repaired": 0, "rejected": lost}
     write_json(folder / "report.json", report | {"wishes": dict(found.wishes)})
     facts: dict[str, Any] = {
         "lineage": " → ".join([*before, context.id]),

@@ -24,16 +24,21 @@ __all__ = ["Choices"]
 
 MARK = "Action:"
 REMEMBERED = 10_000  # states whose tokens are kept
+#: By the block of parameters that wants it: how to do without.
+WITHOUT = {"bob": "set bob.constrained: false", "alice": "set alice.explore: embedded"}
 
 
 class Choices:
     """The tokens that are left at each step of a reply of at most `max_new_tokens`.
 
     Raises UsageError where an action is longer than a reply may be, where it has characters that no
-    token writes, or where there is no admissible action.
+    token writes, or where there is no admissible action; `whose` is the block of parameters that it
+    speaks of.
     """
 
-    def __init__(self, conversation: Conversation, max_new_tokens: int) -> None:
+    def __init__(self, conversation: Conversation, max_new_tokens: int, whose: str = "bob") -> None:
+        self._whose, self._without = whose, WITHOUT[whose]
+        self._named = self._without.removeprefix("set ").partition(":")[0]
         self._conversation, self._most = conversation, max_new_tokens
         self._end = conversation.end[-1]
         self._ids = _texts(conversation)
@@ -85,9 +90,9 @@ class Choices:
             self._known[key] = self._left(tail, actions, spaced, room)
         if self._known[key] == []:
             raise UsageError(
-                f"bob.constrained: after {MARK + tail!r} no token goes on with one of the "
-                f"{len(actions)} admissible actions{_some(actions)} within bob.max_new_tokens "
-                f"({self._most}). Raise that, or set bob.constrained: false."
+                f"{self._named}: after {MARK + tail!r} no token goes on with one of the "
+                f"{len(actions)} admissible actions{_some(actions)} within "
+                f"{self._whose}.max_new_tokens ({self._most}). Raise that, or {self._without}."
             )
         return self._known[key]
 
@@ -137,9 +142,9 @@ class Choices:
         fitting = [cost for cost in names if cost <= most]
         if not fitting:
             raise UsageError(
-                f"bob.constrained: none of the {len(actions)} admissible actions{_some(actions)} "
-                f"fits into bob.max_new_tokens ({self._most}) after 'Action:'. Raise that, or set "
-                "bob.constrained: false."
+                f"{self._named}: none of the {len(actions)} admissible actions{_some(actions)} "
+                f"fits into {self._whose}.max_new_tokens ({self._most}) after 'Action:'. Raise "
+                f"that, or {self._without}."
             )
         need = self._most - most + max(fitting)
         return self._first(rest) if ends or room <= need else None
@@ -160,8 +165,7 @@ class Choices:
             if text[:length] in self._ids:
                 return self._ids[text[:length]][:1]
         raise UsageError(
-            f"bob.constrained: no token of bob.model writes {text[0]!r}; set bob.constrained: "
-            "false."
+            f"{self._named}: no token of {self._whose}.model writes {text[0]!r}; {self._without}."
         )
 
     def _cost(self, text: str) -> int:

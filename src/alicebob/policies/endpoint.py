@@ -30,7 +30,7 @@ from alicebob.policies.places import LONGER, Places
 from alicebob.policies.wire import Lost, Wire
 from alicebob.untrusted import hidden, masked, printable, secrets
 
-__all__ = ["TIMEOUT", "Completion", "Endpoint", "Limits", "Message", "Spent", "Usage"]
+__all__ = ["TIMEOUT", "Completion", "Endpoint", "Limits", "Message", "Refused", "Spent", "Usage"]
 
 Message = Mapping[str, str]
 
@@ -38,7 +38,12 @@ LONGEST = 20.0  # seconds of a pause between tries, unless the server asks for m
 FIRST = 0.5  # seconds of the first pause
 TIMEOUT = 120.0  # seconds for a whole answer, by default
 PASSING = (408, 409, 425, 429)  # and all from 500: worth another try
+REFUSED = (400, 422)  # for what is in the request
 QUOTED = 200  # characters of a server's message that are shown
+
+
+class Refused(ProviderError):
+    """A request that the server takes to be wrong: it is not tried again."""
 
 
 class _Passing(Exception):
@@ -228,7 +233,8 @@ class Endpoint:
         if status in PASSING or status >= 500:
             raise _Passing(f"HTTP {status}{said and ': ' + said}", _NOTHING, _seconds(after))
         hint = f" Check the key in {self.key_env}." if status in (401, 403) and self.key_env else ""
-        error = ProviderError(
+        kind = Refused if status in REFUSED else ProviderError
+        error = kind(
             f"{self._shown_url} refused the request for {self.model} with HTTP {status}"
             f"{said and ': ' + said}.{hint}"
         )

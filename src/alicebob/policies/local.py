@@ -9,6 +9,7 @@ Does not: train.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,10 +21,9 @@ from alicebob.policies import Live, Reply
 from alicebob.policies.constraint import Choices
 from alicebob.policies.conversation import Conversation, parse_reply, window_start
 from alicebob.policies.reading import Held, Kept, Reader
+from alicebob.policies.writing import draw, write
 
 __all__ = ["Local"]
-
-LIKELY = 64  # tokens that are put in order first
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,9 +44,9 @@ class Local:
     `context` bounds prompt and reply together, `turns` the turns in it (0 is no bound);
     `temperature` 0 is greedy; `top_p` draws from the likeliest tokens that make up that share
     (nucleus sampling). A reply ends where one of `stop` stands in it; with `constrained` it
-    names an admissible action of that turn. `reader` is how the model is
-    read, by default with its keys and values kept; `alicebob.policies.faithful` says which way is
-    right for a model. Raises UsageError where an
+    names an admissible action of that turn, and `whose` is the block of parameters that wants it.
+    `reader` is how the model is read, by default with its keys and values kept;
+    `alicebob.policies.faithful` says which way is right for a model. Raises UsageError where an
     instruction and one observation do not fit.
     """
 
@@ -62,6 +62,7 @@ class Local:
         top_p: float = 1.0,
         stop: Sequence[str] = (),
         constrained: bool = False,
+        whose: str = "bob",
         reader: Reader | None = None,
     ) -> None:
         self.model = model.eval()
@@ -69,7 +70,7 @@ class Local:
         self.context, self.turns, self.max_new_tokens = context, turns, max_new_tokens
         self.temperature, self.top_p = temperature, top_p
         self.stop = tuple(stop)
-        self._choices = Choices(conversation, max_new_tokens) if constrained else None
+        self._choices = Choices(conversation, max_new_tokens, whose) if constrained else None
         self._rows: dict[int, _Row] = {}
         self._reader = reader or Kept(model)
 
@@ -89,30 +90,8 @@ class Local:
         """Read each episode's new observation and write a reply to it."""
         rows = self._gathered(lives)
         prompts = [self._prompt(row) for row in rows]
-        logits = self._reader.read(rows, prompts)
-        written: list[list[int]] = [[] for _ in rows]
-        going = list(range(len(rows)))
-        stop = self.conversation.end[-1]
-        while True:
-            acting = [rows[i].live for i in going]
-            if self._choices is not None:
-                self._choices.narrow(logits, acting, [written[i] for i in going])
-            for i, token in zip(going, self._draw(logits, acting), strict=True):
-                written[i].append(token)
-            going = [
-                i
-                for i in going
-                if written[i][-1] != stop
-                and len(written[i]) < self.max_new_tokens
-                and not self._stopped(written[i])
-            ]
-            if not going:
-                break
-            # Rows that are done ride along unread: leaving them out would copy the cache.
-            last = set(going)
-            logits = self._reader.step(
-                rows, [written[i][-1:] if i in last else [] for i in range(len(rows))]
-            )[going]
+        choose = functools.partial(self._choose, [row.live for row in rows])
+        written = write(self._reader, rows, prompts, choose, self._over)
         return [
             self._reply(row, len(prompt), ids)
             for row, prompt, ids in zip(rows, prompts, written, strict=True)
@@ -123,9 +102,27 @@ class Local:
         del self._rows[id(live)]
         return {}
 
+    def _choose(
+        self,
+        acting: Sequence[Live],
+        logits: Tensor,
+        going: Sequence[int],
+        written: Sequence[Sequence[int]],
+    ) -> list[int]:
+        """Return the next token of each row that goes on."""
+        lives = [acting[i] for i in going]
+        if self._choices is not None:
+            self._choices.narrow(logits, lives, written)
+        return self._draw(logits, lives)
+
+    def _draw(self, logits: Tensor, lives: Sequence[Live]) -> list[int]:
+        return draw(logits, [live.draw for live in lives], self.temperature, self.top_p)
+
+    def _over(self, _: int, written: Sequence[int]) -> bool:
+        ended = written[-1] == self.conversation.end[-1] or len(written) >= self.max_new_tokens
+        return ended or (bool(self.stop) and self._stopped(written))
+
     def _stopped(self, written: Sequence[int]) -> bool:
-        if not self.stop:
-            return False
         text = self.conversation.decode(written)
         return any(mark in text for mark in self.stop)
 
@@ -164,21 +161,6 @@ class Local:
             ids += reply + self.conversation.next(observation)
         return ids
 
-    def _draw(self, logits: Tensor, lives: Sequence[Live]) -> list[int]:
-        """Return a token for each row: the likeliest, or drawn at the temperature."""
-        if self.temperature == 0:
-            return [int(i) for i in logits.argmax(-1)]
-        scaled = logits.double() / self.temperature
-        weights = torch.exp(scaled - scaled.amax(-1, keepdim=True))
-        ids = None
-        if self.top_p < 1:
-            weights, ids = _nucleus(weights, self.top_p)
-        weights = weights.cumsum(-1)
-        drawn = torch.tensor([live.draw.random() for live in lives], dtype=weights.dtype)
-        places = drawn.to(weights.device)[:, None] * weights[:, -1:]
-        found = torch.searchsorted(weights, places, right=True).clamp(max=weights.shape[-1] - 1)
-        return [int(i) for i in (found if ids is None else ids.gather(-1, found))[:, 0]]
-
     def _reply(self, row: _Row, read: int, written: list[int]) -> Reply:
         stop = self.conversation.end
         ended = written[-1] == stop[-1]
@@ -197,25 +179,6 @@ class Local:
             prompt_tokens=read,
             reply_tokens=len(written),
         )
-
-
-def _nucleus(weights: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
-    """Return the likeliest tokens that reach a share of each row's sum: their weights, their ids.
-
-    Holtzman et al., 2020 (arXiv 1904.09751), section 3.1; the likeliest token always stays, and
-    tokens as likely as the last one that is needed stay with it. In the order of the ids, others
-    with a weight of zero among them. Few are needed as a rule, so that all are put in order only
-    where these do not reach.
-    """
-    whole, size, words = top_p * weights.sum(-1, keepdim=True), LIKELY, weights.shape[-1]
-    while True:
-        falling, ids = weights.topk(min(size, words))
-        needed = (falling.cumsum(-1) - falling < whole).sum(-1, keepdim=True)
-        least = falling.gather(-1, needed - 1)
-        if size >= words or bool((falling[:, -1:] < least).all()):
-            ids, order = ids.sort(-1)
-            return falling.where(falling >= least, 0.0).gather(-1, order), ids
-        size *= 16
 
 
 def _agreeing(a: Sequence[int], b: Sequence[int]) -> int:

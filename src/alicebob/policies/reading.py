@@ -40,6 +40,9 @@ class Reader(Protocol):
     def start(self, rows: int, room: int) -> None:
         """Begin with empty rows of at most `room` tokens."""
 
+    def share(self, rows: Sequence[Held], ids: Sequence[int]) -> None:
+        """Let all rows, empty as they are after `start`, begin with the same tokens."""
+
     def keep(self, slots: Sequence[int]) -> None:
         """Drop all rows but these, which move to the front in this order."""
 
@@ -59,12 +62,25 @@ class Kept:
         self.model = model
         self._cache = _Cache(0, 0)
         self._masks: dict[int, Any] = {}  # by room
+        self._shared: dict[tuple[int, ...], Any] = {}  # keys and values of what rows began with
 
     def start(self, rows: int, room: int) -> None:
         """See `Reader`."""
         self._cache = _Cache(rows, room)
         if room not in self._masks:
             self._masks = {room: _masks(self.model, room)}
+
+    def share(self, rows: Sequence[Held], ids: Sequence[int]) -> None:
+        """See `Reader`; what is the same as the last time is not read again."""
+        if not ids:
+            return
+        known = tuple(ids)
+        if known not in self._shared:
+            self.step(rows[:1], [list(ids)])
+            self._shared = {known: self._cache.first(len(ids))}
+        self._cache.begin(*self._shared[known])
+        for row in rows:
+            row.cached = list(ids)
 
     def keep(self, slots: Sequence[int]) -> None:
         """See `Reader`."""
@@ -126,6 +142,11 @@ class Anew:
     def start(self, rows: int, room: int) -> None:
         """See `Reader`."""
 
+    def share(self, rows: Sequence[Held], ids: Sequence[int]) -> None:
+        """See `Reader`; it is read with what follows."""
+        for row in rows:
+            row.cached = list(ids)
+
     def keep(self, slots: Sequence[int]) -> None:
         """See `Reader`."""
 
@@ -173,6 +194,11 @@ class Plain:
 
     def start(self, rows: int, room: int) -> None:
         """See `Reader`."""
+
+    def share(self, rows: Sequence[Held], ids: Sequence[int]) -> None:
+        """See `Reader`; it is read with what follows."""
+        for row in rows:
+            row.cached = list(ids)
 
     def keep(self, slots: Sequence[int]) -> None:
         """See `Reader`."""
@@ -262,6 +288,23 @@ class _Cache:
         self.index = torch.tensor(slots, device=places.device)[:, None]
         self.places = places.clamp(max=self.room - 1)
         self.reach = min(self.room, int(places.max()) + 1)
+
+    def first(self, count: int) -> tuple[list[Tensor], list[Tensor]]:
+        """Return a copy of the keys and the values of the first row's first tokens, by layer."""
+        keys, values = (
+            [store[:1, :, :count].clone() for store in stores]
+            for stores in (self.keys, self.values)
+        )
+        return keys, values
+
+    def begin(self, keys: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+        """Let every row begin with these."""
+        self.keys, self.values = [], []
+        for stores, firsts in ((self.keys, keys), (self.values, values)):
+            for first in firsts:
+                _, heads, count, size = first.shape
+                stores.append(first.new_zeros(self.rows, heads, self.room, size))
+                stores[-1][:, :, :count] = first
 
     def keep(self, slots: Sequence[int]) -> None:
         """Drop all rows but these, which move to the front in this order."""

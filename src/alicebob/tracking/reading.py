@@ -2,7 +2,7 @@
 
 Parameters and hashes are those that `dvc.lock` vouches for. Invariant: what cannot be read is
 damaged, and is named; nothing is made up for it. Does not: read an output larger than its metrics,
-curve and feedback.
+curve, feedback and reports.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from alicebob.errors import DamagedData
 from alicebob.experiment.lock import Lock
 from alicebob.experiment.places import place
 from alicebob.experiment.results import figures, flat_metrics, read_json
+from alicebob.experiment.spoken import spoken
 from alicebob.experiment.stages import address
 from alicebob.experiment.tree import ROOT_ROUND
 from alicebob.tracking.index import LONGEST, cleaned
@@ -106,7 +107,10 @@ def read(round_id: str, lock: Lock) -> Told:
     return Told(
         id=round_id,
         params=params_of(round_id, lock),
-        values={cleaned(name): value for name, value in flat_metrics(metrics).items()},
+        values={
+            cleaned(name): value
+            for name, value in flat_metrics({**metrics, "spoken": spoken(round_id)}).items()
+        },
         costs=_costs(round_id),
         curve=_curve(round_id),
         tags={"git.commit": _commit()}

@@ -7,6 +7,7 @@ judge.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,21 @@ from pydantic import Field
 
 from alicebob.alice.feedback import WISHES, Feedback, Verdict, rows_of
 from alicebob.alice.model.asking import Answer, Asker, Tally, prompt
+from alicebob.alice.model.shapes import record, text, whole
 from alicebob.policies.chat import Chat
 from alicebob.untrusted import markdown
 
 __all__ = ["write_with"]
 
 
+LEAST, MOST = 20, 2000  # characters of the prose
+CITED = 12  # episodes, where the form is kept for the model
+
+
 class Counsel(Answer):
     """What is said after a round."""
 
-    prose: str = Field(min_length=20, max_length=6000)
+    prose: str = Field(min_length=LEAST, max_length=MOST)
     explore: dict[str, float]
     evidence: list[str]
 
@@ -38,7 +44,13 @@ def write_with(
     reasons: Mapping[str, str],
     journal: Path,
 ) -> tuple[Feedback, Tally]:
-    """Return the model's feedback on the verdicts; a blank one where it was rejected."""
+    """Return the model's feedback on the verdicts; a blank one where it was rejected.
+
+    Without a verdict, as where all that a model judged was rejected, nothing is asked.
+    """
+    if not verdicts:
+        prose = f"# Feedback after {round_id}\n\nNothing was judged, so there is none.\n"
+        return Feedback(round_id, {}, {}, prose), Tally()
     rows = rows_of(verdicts)
     cited = {name for row in rows.values() for name in row["evidence"]}
 
@@ -54,7 +66,7 @@ def write_with(
         if not answer.evidence:
             raise ValueError("It cites no episode.")
 
-    asker = Asker(chat, Counsel, journal, check)
+    asker = Asker(chat, Counsel, journal, check, lambda _: _form(list(rows), sorted(cited)))
     table = "\n".join(
         _line(n, row, verdicts, knowledge, skill_counts, reasons) for n, row in rows.items()
     )
@@ -67,6 +79,19 @@ def write_with(
     cites = f"\n\nCited: {', '.join(answer.evidence)}.\n"
     prose = f"# Feedback after {round_id}\n\n{markdown(answer.prose.strip())}{cites}"
     return Feedback(round_id, rows, weights, prose), asker.tally
+
+
+def _form(names: Sequence[str], episodes: Sequence[str]) -> dict[str, Any]:
+    """Return the schema of the answer on skills of these names and their episodes."""
+    named = "|".join(map(re.escape, names))
+    weights = {
+        "type": "object",
+        "patternProperties": {f"^({named})$": whole(0, 100)},
+        "additionalProperties": False,
+        "maxProperties": WISHES,
+    }
+    some = {"type": "array", "items": {"enum": episodes}, "minItems": 1, "maxItems": CITED}
+    return record(prose=text(LEAST, MOST), explore=weights, evidence=some)
 
 
 def _line(

@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from alicebob.journal import append_line, read_lines
-from alicebob.policies.chat import Chat, Question
+from alicebob.policies.chat import Chat, Form, Question
 from alicebob.policies.endpoint import Completion
 from alicebob.progress import tell
 from alicebob.untrusted import printable
@@ -88,14 +88,16 @@ class Asker(Generic[A]):
     """Asks for answers of one shape.
 
     `check` looks at an answer beyond its schema: it gets the question's number and the answer and
-    raises ValueError, in words that the model can act on, for one that will not do. `tally` counts
-    over all calls.
+    raises ValueError, in words that the model can act on, for one that will not do. `form` is the
+    JSON schema by question that a model is held to, where it can be, by default that of the shape.
+    `tally` counts over all calls.
     """
 
     chat: Chat
     shape: type[A]
     journal: Path
     check: Callable[[int, A], None] = lambda number, answer: None
+    form: Callable[[int], Form] | None = None
     tally: Tally = field(default_factory=Tally)
 
     def ask(
@@ -127,7 +129,9 @@ class Asker(Generic[A]):
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         """Ask what is open, then once more for what did not fit; journal and yield each result."""
         again: list[tuple[int, dict[str, str], Completion]] = []
-        for i, found in self.chat.answers([[prompts[number]] for number in numbers]):
+        for i, found in self.chat.answers(
+            [[prompts[number]] for number in numbers], self._forms(numbers)
+        ):
             number = numbers[i]
             answer, refused = self._read(number, found.text)
             if refused:
@@ -139,10 +143,15 @@ class Asker(Generic[A]):
             [prompts[number], said["text"] or "(nothing)", prompt("repair", reason=said["reason"])]
             for number, said, _ in again
         ]
-        for i, found in self.chat.answers(questions) if questions else ():
+        forms = self._forms([number for number, _, _ in again])
+        for i, found in self.chat.answers(questions, forms) if questions else ():
             number, said, first = again[i]
             answer, refused = self._read(number, found.text)
             yield number, self._journal(prompts[number], answer, [first, found], [said, *refused])
+
+    def _forms(self, numbers: Sequence[int]) -> list[Form]:
+        form = self.form or (lambda _: self.shape.model_json_schema())
+        return [form(number) for number in numbers]
 
     def _read(self, number: int, text: str) -> tuple[A | None, list[dict[str, str]]]:
         """Return an answer, or None and a text with the reason why it is none."""

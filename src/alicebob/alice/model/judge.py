@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
 from alicebob.alice.feedback import Verdict
 from alicebob.alice.model.asking import Answer, Asker, Tally, prompt
+from alicebob.alice.model.shapes import line, none_or, record, whole
 from alicebob.alice.model.transcript import shown
 from alicebob.policies.chat import Chat
 from alicebob.trace import Episode, Outcome, Turn
@@ -23,12 +25,15 @@ from alicebob.untrusted import markdown
 __all__ = ["agreement", "judge_with"]
 
 
+DETAIL = 300  # characters of a detail, at most
+
+
 class Judgement(Answer):
     """Whether a trial succeeded, and if not why, what and where."""
 
     success: bool
     reason: str
-    detail: str = Field(max_length=300)
+    detail: str = Field(max_length=DETAIL)
     turn: int | None
 
 
@@ -51,7 +56,14 @@ def judge_with(
         if answer.turn is not None and not 1 <= answer.turn <= len(trials[number].turns):
             raise ValueError(f"There are turns 1 to {len(trials[number].turns)} only.")
 
-    asker = Asker(chat, Judgement, journal, check)
+    def form(number: int) -> dict[str, Any]:
+        turn = none_or(whole(1, len(trials[number].turns)))
+        reason = {"enum": list(known)}
+        failed = record(success=False, reason=reason, detail=line(1, DETAIL), turn=turn)
+        done = record(success=True, reason="", detail="", turn={"type": "null"})
+        return {"anyOf": [done, failed]}
+
+    asker = Asker(chat, Judgement, journal, check, form)
     reasons = "\n".join(f"- {name}: {meaning}" for name, meaning in known.items())
     prompts = [
         prompt(

@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import Field
 
 from alicebob.alice.model.asking import Answer, Asker, Tally, one_line, prompt
+from alicebob.alice.model.shapes import line, record
 from alicebob.alice.model.transcript import shown
 from alicebob.policies.chat import Chat
 from alicebob.trace import OPEN_PLAY, Skill
@@ -24,10 +25,13 @@ __all__ = ["relabel", "sample"]
 UNTOLD = "(not said yet)"  # what stands on a page that shows the instruction
 
 
+LEAST, MOST = 3, 300  # characters of an instruction
+
+
 class Instruction(Answer):
     """What could have been asked for before a stretch."""
 
-    instruction: str = Field(min_length=3, max_length=300)
+    instruction: str = Field(min_length=LEAST, max_length=MOST)
 
 
 def sample(skills: Sequence[Skill], most: int) -> tuple[list[Skill], int]:
@@ -59,7 +63,10 @@ def relabel(
     skill without one. `journal` is a file that keeps the answers; ProviderError where some could
     not be had.
     """
-    asker = Asker(chat, Instruction, journal, lambda _, answer: one_line(answer.instruction))
+    form = record(instruction=line(LEAST, MOST))
+    asker = Asker(
+        chat, Instruction, journal, lambda _, said: one_line(said.instruction), lambda _: form
+    )
     wanted = [skill for skill in skills if skill.name != OPEN_PLAY]
     prompts = [
         prompt("label", event=goal(skill.name), turns=shown(reworded(skill, UNTOLD).turns))

@@ -17,7 +17,7 @@ from alicebob.envs import World
 from alicebob.envs.hooks import actions_of
 from alicebob.errors import UsageError
 from alicebob.policies import Policy
-from alicebob.policies.chat import Chat, LocalChat, ServedChat
+from alicebob.policies.chat import Chat, ServedChat
 from alicebob.policies.conversation import Conversation
 from alicebob.policies.endpoint import TIMEOUT, Endpoint, Limits
 from alicebob.policies.server import Server
@@ -31,7 +31,9 @@ URL, KEY = "ALICEBOB_ALICE_URL", "ALICEBOB_ALICE_KEY"
 CAPS = "ALICEBOB_ALICE_MAX_"  # and REQUESTS, TOKENS or COST: of a round
 PRICES = "ALICEBOB_ALICE_PRICES"  # of a million tokens read and written, "0.15 0.60"
 CONCURRENCY, SECONDS = "ALICEBOB_ALICE_CONCURRENCY", "ALICEBOB_ALICE_TIMEOUT"
-SPOKEN = 256  # tokens of a reply in play, at most
+#: Tokens of a reply in play, at most: one that is served may think before it; here it is a thought
+#: of which 400 characters are kept, and an action.
+SPOKEN, WRITTEN = 256, 96
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,8 @@ class Role:
         }
         if self.served:
             return ServedChat(self.endpoint(), **sampling)
+        from alicebob.policies.answering import LocalChat
+
         return LocalChat(self.load, self.template, context=self.context, **sampling)
 
     def load(self) -> tuple[Any, Any]:
@@ -133,15 +137,16 @@ class Role:
         return (model.cuda() if torch.cuda.is_available() else model), tokenizer
 
     def player(self, world: World, endpoint: Endpoint | None = None) -> Policy:
-        """Return the model as a policy that explores.
+        """Return the model as a policy that explores; here, by actions that the world lists if any.
 
         `endpoint` is shared by all players of a process; without one the model is loaded here.
         """
-        actions = actions_of(world())
+        env = world()
+        actions, most = actions_of(env), WRITTEN if endpoint is None else SPOKEN
         sampling: dict[str, Any] = {
             "context": self.context,
             "turns": self.turns,
-            "max_new_tokens": min(self.max_new_tokens, SPOKEN),
+            "max_new_tokens": min(self.max_new_tokens, most),
             "temperature": self.temperature,
             "top_p": self.top_p,
         }
@@ -154,4 +159,5 @@ class Role:
         model, tokenizer = self.load()
         reader = reader_of(settle(model), self.context)
         talk = Conversation(tokenizer, "full", actions, self.template)
-        return Local(model, talk, reader=reader, **sampling)
+        listed = bool(env.reset(seed=0)[1].get("admissible_actions"))
+        return Local(model, talk, reader=reader, constrained=listed, whose="alice", **sampling)

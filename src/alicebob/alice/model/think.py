@@ -11,21 +11,26 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from alicebob.alice.model.asking import Answer, Asker, Tally, one_line, prompt
+from alicebob.alice.model.shapes import line, record
 from alicebob.alice.model.transcript import shown
 from alicebob.policies.chat import Chat
 from alicebob.trace import OPEN_PLAY, Skill, Turn
 
 __all__ = ["add_thoughts"]
 
+LONGEST = 200  # characters of a thought
 _WORD = re.compile(r"[a-z]{3,}")
 
 
 class Thoughts(Answer):
     """A thought for each turn."""
 
-    thoughts: list[str]
+    thoughts: list[Annotated[str, Field(max_length=LONGEST)]]
 
 
 def add_thoughts(
@@ -50,7 +55,13 @@ def add_thoughts(
                     f"Thought {index + 1} speaks of {word!r}, which was only seen later."
                 )
 
-    asker = Asker(chat, Thoughts, journal, check)
+    def form(number: int) -> dict[str, Any]:
+        count = len(wanted[number].turns)
+        each = line(1, LONGEST)
+        some = {"type": "array", "items": each, "minItems": count, "maxItems": count}
+        return record(thoughts=some)
+
+    asker = Asker(chat, Thoughts, journal, check, form)
     prompts = [
         prompt(
             "think",
