@@ -50,6 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
     def fault(self, kind, body):
         good = json.dumps(
             {
+                "model": body.get("model"),
                 "choices": [
                     {"message": {"role": "assistant", "content": self.server.answer(body)}}
                 ],

@@ -41,6 +41,7 @@ SOURCES = [
 NEEDS = {
     ("README.md", "needs-gpu needs-key"): "export ALICEBOB_ALICE_URL=https://...",
     ("README.md", "needs-server"): "export MY_KEY=...",
+    ("models.md", "needs-server"): "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve",
 }
 #: Commands in the text that are not run, with the reason; those with a word for the reader to fill
 #: in, such as NAME or ..., are read too, and not run.

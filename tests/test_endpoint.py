@@ -12,6 +12,7 @@ from alicebob.envs import World
 from alicebob.errors import ProviderError, UsageError
 from alicebob.policies import Task
 from alicebob.policies import endpoint as module
+from alicebob.policies.adapters import loaded
 from alicebob.policies.answer import Completion, read
 from alicebob.policies.chat import ServedChat
 from alicebob.policies.endpoint import Endpoint, Limits, Spent
@@ -343,23 +344,46 @@ def test_a_server_loads_an_adapter_under_a_name_that_follows_from_its_content(tm
     (folder / "adapter_model.safetensors").write_bytes(b"one")
     with serving() as server:
         endpoint = Endpoint(server.url, "base")
-        first = endpoint.load_adapter(folder)
+        with loaded(endpoint, folder) as first:
+            endpoint.complete(HELLO)
         (folder / "adapter_model.safetensors").write_bytes(b"two")
-        second = endpoint.load_adapter(folder)
-        endpoint.complete([{"role": "user", "content": "x"}])
+        with loaded(endpoint, folder) as second:
+            pass
+        endpoint.complete(HELLO)
     assert first.startswith("r003-")
     assert first != second
-    assert server.paths[0].endswith("/v1/load_lora_adapter")
-    assert server.requests[0][2] == {"lora_name": first, "lora_path": str(folder)}
-    assert server.requests[-1][2]["model"] == second
+    kinds = ("load_lora_adapter", "chat/completions", "unload_lora_adapter")
+    assert server.paths[:3] == [f"/v1/{kind}" for kind in kinds]
+    bodies = [body for _, _, body in server.requests]
+    assert bodies[0] == {"lora_name": first, "lora_path": str(folder)}
+    assert bodies[2] == {"lora_name": first}
+    assert [bodies[1]["model"], bodies[-1]["model"]] == [first, "base"]
 
 
 def test_a_server_that_loads_no_adapters_says_so(tmp_path):
     with (
         serving(lambda number, body: "503") as server,
         pytest.raises(ProviderError, match="did not load the adapter"),
+        loaded(Endpoint(server.url, "base"), tmp_path),
     ):
-        Endpoint(server.url, "base").load_adapter(tmp_path)
+        pass
+
+
+def test_whoever_answers_in_an_adapters_place_is_refused(tmp_path):
+    def as_it_is(_, body):
+        return json.dumps(json.loads(said(usage=counted())) | {"model": "base"}).encode()
+
+    with serving(lambda n, body: as_it_is(n, body) if "messages" in body else "ok") as server:
+        asked = Endpoint(server.url, "base")
+        with loaded(asked, tmp_path):
+            for _ in range(2):
+                with pytest.raises(ProviderError, match=r"asked for .* and answered as base"):
+                    asked.complete(HELLO)
+    assert [path.rpartition("/")[2] for path in server.paths] == [
+        "load_lora_adapter",
+        "completions",
+        "unload_lora_adapter",
+    ]
 
 
 def test_a_budget_holds_over_processes_and_a_torn_ledger(tmp_path):

@@ -26,6 +26,7 @@ from alicebob.cli import main
 from alicebob.cli.pairs import pairs
 from alicebob.dataset import write_episodes
 from alicebob.errors import AliceBobError, DamagedData, ProviderError, UsageError
+from alicebob.policies.adapters import loaded
 from alicebob.policies.chat import ServedChat
 from alicebob.policies.conversation import Conversation
 from alicebob.policies.endpoint import Endpoint
@@ -98,7 +99,7 @@ ENDLESS = {
 }
 ASKED = {
     "complete": lambda endpoint, folder: endpoint.complete(HELLO),
-    "load_adapter": lambda endpoint, folder: endpoint.load_adapter(folder),
+    "load_adapter": lambda endpoint, folder: loaded(endpoint, folder).__enter__(),
 }
 
 

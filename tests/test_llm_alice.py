@@ -14,7 +14,7 @@ from alicebob.alice.model.asking import Answer, Asker, prompt
 from alicebob.alice.model.explore import explore, texts
 from alicebob.alice.model.judge import agreement, judge_with
 from alicebob.alice.model.label import relabel, sample
-from alicebob.alice.model.role import CAPS, KEY, PRICES, URL, Role
+from alicebob.alice.model.role import CAPS, PRICES, WHERE, Role
 from alicebob.alice.model.think import add_thoughts
 from alicebob.alice.model.transcript import shown
 from alicebob.envs import World
@@ -27,6 +27,7 @@ from alicebob.policies.conversation import Conversation
 from alicebob.policies.endpoint import Endpoint
 from alicebob.trace import Episode, Outcome, Skill, Turn
 
+URL, KEY = f"{WHERE}_URL", f"{WHERE}_KEY"
 CANARY = "sk-canary-71"
 
 

@@ -12,10 +12,11 @@ from answering import LABEL, counsel, drill
 from ruamel.yaml import YAML
 from test_rounds import command, tiny_rounds
 
-from alicebob.alice.model.role import KEY, URL
+from alicebob.alice.model.role import WHERE
 from alicebob.dataset import read_episodes, read_skills
 from alicebob.envs import make
 
+URL, KEY = f"{WHERE}_URL", f"{WHERE}_KEY"
 CANARY = "sk-canary-4711"
 EVIDENCE = "r001-validation-eat_cow-00"
 MODEL = "answering"

@@ -53,7 +53,8 @@ def test_room_follows_how_soon_answers_come(clock, capsys):
     assert [ask(room, clock, seconds) for seconds in (40, 50, 70, 70, 70)] == [4, 4, 2, 1, 1]
     assert capsys.readouterr().err == (
         "An answer took 40 s with 1 at once: no more are asked for while that is over a third of "
-        "the timeout, 90 s (--timeout or ALICEBOB_ALICE_TIMEOUT may be longer).\n"
+        "the timeout, 90 s (--timeout, ALICEBOB_ALICE_TIMEOUT or ALICEBOB_BOB_TIMEOUT may be "
+        "longer).\n"
     )
     assert [ask(room, clock, 1, Lost("reset")) for _ in range(3)] == [1, 1, 1]  # no answer
     alone = Places(4, TIMEOUT)
@@ -144,5 +145,5 @@ def test_a_server_that_never_answers_in_time_is_given_up_with_advice(tmp_path):
     with serving(lambda *_: "stall") as server:
         asked = Endpoint(server.url, "m", read_timeout=0.1, patience=0.15)
         for _ in range(2):
-            with pytest.raises(ProviderError, match=r"0.1 s \(--timeout or .* may be longer\)"):
+            with pytest.raises(ProviderError, match=r"0.1 s \(--timeout, .* may be longer\)"):
                 asked.complete([{"role": "user", "content": "Hello."}])

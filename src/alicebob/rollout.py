@@ -13,7 +13,7 @@ import pickle
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -37,12 +37,14 @@ class Actor:
     """Who plays: `build` makes the policy, once in each of `workers` processes, `width` at once.
 
     With `threads` the workers are threads of this process, for policies that wait for an endpoint.
+    What `during` opens holds while anything is played, such as an adapter at a server.
     """
 
     build: Build
     width: int = 1
     workers: int = 1
     threads: bool = False
+    during: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 def seeds(purpose: str, master: int, count: int, space: range) -> list[int]:
@@ -188,8 +190,7 @@ def play_all(
     An episode whose task has a target names it in its `meta`. A `crew` plays instead of processes
     started for this call; what is built must be picklable. `done` is called in this process for
     each episode, the journalled ones included. Raises what a policy raised, after all other waves
-    where it was a ProviderError; AliceBobError when a worker was killed, EnvError where an
-    environment failed.
+    where it was a ProviderError; AliceBobError when a worker was killed, EnvError of an episode.
     """
     journals.mkdir(parents=True, exist_ok=True)
     found = {e.id: e for path in sorted(journals.glob("*.jsonl")) for e in read_journal(path)}
@@ -203,8 +204,9 @@ def play_all(
                 done(found[task.id])
         else:
             owed.append(wave)
-    with nullcontext(crew) if crew else Crew(min(actor.workers, len(owed))) as hands:
-        spread = _play_in_threads if actor.threads else hands.play
+    hands = nullcontext(crew) if crew else Crew(min(actor.workers, len(owed)))
+    with actor.during() if owed else nullcontext(), hands as player:
+        spread = _play_in_threads if actor.threads else player.play
         for episodes in spread(owed, world, actor):
             for episode in episodes:
                 if episode.outcome.owed:

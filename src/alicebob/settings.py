@@ -118,6 +118,7 @@ class Bob(Block):
     model: str
     revision: str = ""
     attention: str = ""
+    rollout: Literal["local", "served"] = "local"
     dtype: Literal["float32", "bfloat16", "float16"]
     preamble: Literal["brief", "full"]
     system: str = OWN_SYSTEM
@@ -132,6 +133,12 @@ class Bob(Block):
     constrained: bool
     lora_rank: Count
     lora_alpha: Positive
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Bob:
+        if self.constrained and self.rollout == "served":
+            raise ValueError("bob.constrained needs bob.rollout: local")
+        return self
 
 
 class Alice(Block):

@@ -148,6 +148,7 @@ def evaluate(
     """
     from alicebob.experiment.params import load_params
     from alicebob.pipeline.tried import evaluate_served, requests
+    from alicebob.policies.adapters import loaded
     from alicebob.policies.template import Template
     from alicebob.progress import Bar
 
@@ -155,11 +156,12 @@ def evaluate(
     template = Template.of(params.bob) if adapter is not None else Template()
     template = template if system is None else replace(template, system=system)
     _say_cost(requests(params, split, settings), endpoint.limits.requests)
-    if adapter is not None:
-        endpoint.load_adapter(adapter)
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", endpoint.model).strip(".-")[:100] or "model"
-    folder = out or Path("data/served") / name
-    with Bar(name) as bar:
+    with contextlib.ExitStack() as held:
+        if adapter is not None:
+            held.enter_context(loaded(endpoint, adapter))
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", endpoint.model).strip(".-")[:100] or "model"
+        folder = out or Path("data/served") / name
+        bar = held.enter_context(Bar(name))
         found = evaluate_served(
             endpoint,
             params,

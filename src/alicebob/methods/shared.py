@@ -26,7 +26,7 @@ _SHARES = {"open_play": "open_play_share", "open_play_again": "again_share"}  # 
 _TOLD = ("bob.preamble", *BOBS_TEMPLATE)
 _MODEL = (*BOBS_MODEL, "bob.dtype")
 _SEEN = (*_MODEL, *_TOLD, "bob.context", "bob.turns")
-_SPOKEN = ("max_new_tokens", "temperature", "top_p", "stop", "constrained")
+_SPOKEN = ("rollout", "max_new_tokens", "temperature", "top_p", "stop", "constrained")
 
 
 @part("env", *_SEEN, *(f"bob.{name}" for name in _SPOKEN))

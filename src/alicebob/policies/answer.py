@@ -21,12 +21,17 @@ QUOTED = 200  # characters of a body that are told
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer, and the tokens it took: as the server counted them, or `estimated`."""
+    """An answer, and the tokens it took: as the server counted them, or `estimated`.
+
+    `ids` are those of its tokens and `model` the name that answered, where the server says them.
+    """
 
     text: str
     prompt_tokens: int
     reply_tokens: int
     estimated: bool = False
+    ids: tuple[int, ...] = ()
+    model: str = ""
 
 
 def tokens(text: str) -> int:
@@ -34,19 +39,21 @@ def tokens(text: str) -> int:
     return len(text) // CHARACTERS + 1
 
 
-def read(raw: bytes, most: tuple[int, int]) -> tuple[Completion, str]:
+def read(raw: bytes, most: tuple[int, int], plain: bool = False) -> tuple[Completion, str]:
     """Return what a body says, and why it is no answer, "" where it is one.
 
-    `most` are the tokens that may have been read and written for it, by estimate. A body that is no
+    `most` are the tokens that may have been read and written for it, by estimate; `plain` says that
+    a text was to be gone on with, and not a conversation. A body that is no
     answer may have been paid for, and counts in full unless it says that there was an error.
     """
-    text, usage = None, None
+    text, usage, choice, model = None, None, {}, ""
     try:
         data = json.loads(raw, parse_int=_whole)
         if "error" in data and "choices" not in data:
             return Completion("", 0, 0), f"an error in a body: {message(raw)}"
-        usage = data.get("usage")
-        text = _text(data["choices"][0])
+        usage, model = data.get("usage"), str(data.get("model") or "")
+        choice = data["choices"][0]
+        text = _text(choice["text"] if plain else choice["message"].get("content"), choice)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         pass
     counts = usage if isinstance(usage, Mapping) else {}
@@ -57,6 +64,8 @@ def read(raw: bytes, most: tuple[int, int]) -> tuple[Completion, str]:
         most[0] if read is None else read,
         (tokens(text) if text else most[1]) if written is None else written,
         estimated=read is None or written is None,
+        ids=_ids(choice) if text is not None else (),
+        model=model,
     )
     return found, "" if text is not None else f"a body that is no answer: {_start(raw)!r}"
 
@@ -72,17 +81,23 @@ def message(raw: bytes) -> str:
         return _start(raw)
 
 
-def _text(choice: Mapping[str, Any]) -> str | None:
+def _text(content: Any, choice: Mapping[str, Any]) -> str | None:
     """Return the text of a choice; None where there is none and the model has not finished it.
 
     A text may come in parts. Halves of characters, which nothing could store, are replaced.
     """
-    content = choice["message"].get("content")
     if isinstance(content, list):
         content = "".join(part.get("text") or "" for part in content)
     if isinstance(content, str):
         return content.encode("utf-8", "replace").decode("utf-8")
     return "" if isinstance(choice.get("finish_reason"), str) else None
+
+
+def _ids(choice: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return the ids of the tokens of a choice, none where it does not say them."""
+    ids = choice.get("token_ids")
+    known = isinstance(ids, list) and all(type(number) is int for number in ids)
+    return tuple(ids) if known and ids else ()
 
 
 def _whole(digits: str) -> float:

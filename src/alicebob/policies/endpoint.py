@@ -23,7 +23,6 @@ from typing import Any
 
 from alicebob import environment
 from alicebob.errors import ProviderError, UsageError
-from alicebob.files import content_hash
 from alicebob.policies.answer import Completion, message, read, tokens
 from alicebob.policies.budget import Budget, Limits, Spent, Usage
 from alicebob.policies.places import LONGER, Places
@@ -40,6 +39,7 @@ TIMEOUT = 120.0  # seconds for a whole answer, by default
 PASSING = (408, 409, 425, 429)  # and all from 500: worth another try
 REFUSED = (400, 422)  # for what is in the request
 QUOTED = 200  # characters of a server's message that are shown
+CHAT, PLAIN = "/chat/completions", "/completions"
 
 
 class Refused(ProviderError):
@@ -69,7 +69,8 @@ class Endpoint:
     for a whole answer; `concurrency` is how many are asked for at once, at most. `retries` bounds
     the tries of one request beyond the first; when for `patience` seconds after one has failed none
     has succeeded, every further one fails at once. What is used counts towards `limits`, with what
-    the file `ledger` says was used before.
+    the file `ledger` says was used before. `besides` is what every request has besides; `adapted`
+    says that the model is an adapter, in whose place nobody else may answer.
     """
 
     url: str
@@ -83,12 +84,14 @@ class Endpoint:
     limits: Limits = field(default_factory=Limits)
     concurrency: int = 16
     ledger: Path | None = None
+    besides: Mapping[str, Any] = field(default_factory=dict)
+    adapted: bool = False
 
     def __post_init__(self) -> None:
         """Make ready to connect; raises UsageError where the address or the key is wrong."""
         key = _key(self.key_env, masked(self.url)) if self.key_env else ""
         self._secrets = [*([key] if key else []), *secrets(self.url)]
-        self._shown_url = masked(self.url)
+        self.shown_url = masked(self.url)
         self.budget = Budget(self.limits, self.prices, self.ledger)
         self._lock, self._door = threading.Lock(), threading.Lock()
         self._jitter = random.Random()
@@ -106,7 +109,7 @@ class Endpoint:
 
     def __repr__(self) -> str:
         """Name the model and the address, and nothing else."""
-        return f"Endpoint({self.model!r} at {self._shown_url!r})"
+        return f"Endpoint({self.model!r} at {self.shown_url!r})"
 
     @property
     def usage(self) -> Usage:
@@ -134,41 +137,26 @@ class Endpoint:
                 if trouble.nobody:
                     self._stop(
                         ProviderError(
-                            f"Nobody answers at {self._shown_url} ({self._shown(str(trouble))}). "
+                            f"Nobody answers at {self.shown_url} ({self._shown(str(trouble))}). "
                             "Start the server, or mend the address."
                         )
                     )
                     raise self._stopped from None  # type: ignore[misc]
             self._reached = True
 
-    def load_adapter(self, folder: Path) -> str:
-        """Have the server load a LoRA adapter and answer with it from now on; return its name.
+    def tell(self, path: str, said: Mapping[str, Any]) -> tuple[int, str]:
+        """Tell the server something else, at a path below the address or beside it (/../…).
 
-        The name ends in the hash of the adapter's content, so that a server that holds another
-        round's, or an older one of this round, never answers with it. The folder must lie where the
-        server can read it. This is how vLLM does it (POST load_lora_adapter). Raises ProviderError
-        where the server will not.
+        Returns the status and what it says, on one line. Raises ProviderError where it does not
+        answer.
         """
-        self.reach()
-        name = f"{folder.resolve().name}-{content_hash(folder)[:12]}"
         try:
-            heard = self._wire.post(
-                "/load_lora_adapter",
-                json.dumps({"lora_name": name, "lora_path": str(folder.resolve())}).encode(),
-            )
+            heard = self._wire.post(path, json.dumps(said).encode())
         except Lost as trouble:
             raise ProviderError(
-                f"{self._shown_url} did not load the adapter {name} ({self._shown(str(trouble))})."
+                f"{self.shown_url} did not answer ({self._shown(str(trouble))})."
             ) from None
-        said = self._shown(message(heard.raw))
-        if heard.status != 200 and "already" not in said:
-            raise ProviderError(
-                f"{self._shown_url} did not load the adapter {name} (HTTP {heard.status}"
-                f"{said and ': ' + said}). The server must allow adapters at run time; vLLM does "
-                "with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True."
-            )
-        self.model = name
-        return name
+        return heard.status, self._shown(message(heard.raw))
 
     def complete(self, messages: Sequence[Message], **sampling: Any) -> Completion:
         """Ask for the next message of a conversation and wait for it.
@@ -178,14 +166,32 @@ class Endpoint:
         when the tries are used up, when the request is refused or after `patience`; Spent when a
         budget is used up.
         """
-        body = {"model": self.model, "messages": list(messages), **sampling}
         asked = sum(tokens(said["content"]) for said in messages)
-        most = asked, int(sampling.get("max_tokens", 0))
+        return self._answer(CHAT, {"messages": list(messages), **sampling}, asked)
+
+    def go_on(self, ids: Sequence[int], **sampling: Any) -> Completion:
+        """Ask for the tokens that follow these, as ids; otherwise as `complete`.
+
+        Raises ProviderError where the server says no ids.
+        """
+        body = {"prompt": list(ids), "return_token_ids": True, **sampling}
+        found = self._answer(PLAIN, body, len(ids))
+        if not found.ids:
+            raise self._given_up(
+                f"{self.shown_url} does not say which tokens it wrote (return_token_ids); vLLM "
+                "does from 0.10.2 on, and SGLang does."
+            )
+        return found
+
+    def _answer(self, path: str, body: Mapping[str, Any], asked: int) -> Completion:
+        """Ask until there is an answer; `asked` is how many tokens the question has, about."""
+        raw = json.dumps({"model": self.model, **body, **self.besides}).encode()
+        most = asked, int(body.get("max_tokens", 0))
         taken: list[Completion] = []
         try:
             for attempt in range(self.retries + 1):
                 try:
-                    taken[-1] = self._ask(json.dumps(body).encode(), most, attempt, taken)
+                    taken[-1] = self._ask(path, raw, most, attempt, taken)
                 except _Passing as trouble:
                     taken[-1] = trouble.taken
                     self.budget.spend(trouble.taken, self._shown(str(trouble)))
@@ -195,10 +201,19 @@ class Endpoint:
                 self.budget.spend(taken[-1])
                 with self._lock:
                     self._failing = None
-                return taken[-1]
+                return self._its_own(taken[-1])
         finally:
             self.budget.note(self.model, taken)
         raise AssertionError  # _failed raises at the last attempt
+
+    def _its_own(self, found: Completion) -> Completion:
+        """Return an answer; refuse it where another model than the adapter gave it."""
+        if self.adapted and found.model != self.model:
+            raise self._given_up(
+                f"{self.shown_url} was asked for {self.model} and answered as "
+                f"{self._shown(found.model) or 'nobody'}, so that another model may have answered."
+            )
+        return found
 
     def _enter(self, attempt: int) -> None:
         """Count a request, or refuse it where nothing more may be sent."""
@@ -208,17 +223,17 @@ class Endpoint:
         self.budget.enter(self.model, again=attempt > 0)
 
     def _ask(
-        self, body: bytes, most: tuple[int, int], attempt: int, taken: list[Completion]
+        self, path: str, body: bytes, most: tuple[int, int], attempt: int, taken: list[Completion]
     ) -> Completion:
         """Ask once and note it in `taken`; raises _Passing or ProviderError without an answer."""
         try:
             with self._places.taken():
                 self._enter(attempt)
                 taken.append(_NOTHING)
-                heard = self._wire.post("/chat/completions", body)
+                heard = self._wire.post(path, body)
                 if heard.status != 200:
                     self._refused(heard.status, heard.after, heard.raw)
-                found, why = read(heard.raw, most)
+                found, why = read(heard.raw, most, plain=path == PLAIN)
                 if why:
                     raise _Passing(why, found)
                 return found
@@ -235,7 +250,7 @@ class Endpoint:
         hint = f" Check the key in {self.key_env}." if status in (401, 403) and self.key_env else ""
         kind = Refused if status in REFUSED else ProviderError
         error = kind(
-            f"{self._shown_url} refused the request for {self.model} with HTTP {status}"
+            f"{self.shown_url} refused the request for {self.model} with HTTP {status}"
             f"{said and ': ' + said}.{hint}"
         )
         if status in (401, 403, 404) or 300 <= status < 400:  # so will all others be
@@ -252,7 +267,7 @@ class Endpoint:
         if since > self.patience:
             self._stop(
                 ProviderError(
-                    f"{self._shown_url} has not answered for {since:.0f} s; the last trouble was "
+                    f"{self.shown_url} has not answered for {since:.0f} s; the last trouble was "
                     f"{last}. What was finished is kept; run again when it answers."
                 )
             )
@@ -260,7 +275,7 @@ class Endpoint:
             raise self._stopped
         if attempt == self.retries:
             raise ProviderError(
-                f"{self._shown_url} did not answer in {attempt + 1} tries; the last trouble was "
+                f"{self.shown_url} did not answer in {attempt + 1} tries; the last trouble was "
                 f"{last}."
             )
 
@@ -272,6 +287,12 @@ class Endpoint:
         until = time.monotonic() + min(pause, max(LONGEST, self.patience))
         while (left := until - time.monotonic()) > 0 and self._stopped is None:
             time.sleep(min(left, 0.5))
+
+    def _given_up(self, why: str) -> ProviderError:
+        """Return an error after which nothing more is sent."""
+        error = ProviderError(why)
+        self._stop(error)
+        return error
 
     def _stop(self, error: ProviderError) -> None:
         with self._lock:

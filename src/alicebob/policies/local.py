@@ -10,44 +10,30 @@ Does not: train.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from alicebob.policies import Live, Reply
+from alicebob.policies import Live
 from alicebob.policies.constraint import Choices
-from alicebob.policies.conversation import Conversation, parse_reply, window_start
-from alicebob.policies.reading import Held, Kept, Reader
+from alicebob.policies.conversation import Conversation
+from alicebob.policies.reading import Kept, Reader
+from alicebob.policies.speaking import Row, Speaker
 from alicebob.policies.writing import draw, write
 
 __all__ = ["Local"]
 
 
-@dataclass(slots=True, kw_only=True)
-class _Row(Held):
-    """What is known of one episode and its place among the rows."""
-
-    live: Live
-    head: int  # tokens of the instruction
-    start: int = 0  # first turn of the window
-    pending: list[int] = field(default_factory=list)  # the end of the last reply, not yet read
-    reads: list[int] = field(default_factory=list)  # tokens of each observation
-    replies: list[list[int]] = field(default_factory=list)
-
-
-class Local:
+class Local(Speaker):
     """Plays with a Hugging Face causal language model.
 
-    `context` bounds prompt and reply together, `turns` the turns in it (0 is no bound);
     `temperature` 0 is greedy; `top_p` draws from the likeliest tokens that make up that share
-    (nucleus sampling). A reply ends where one of `stop` stands in it; with `constrained` it
-    names an admissible action of that turn, and `whose` is the block of parameters that wants it.
-    `reader` is how the model is read, by default with its keys and values kept;
-    `alicebob.policies.faithful` says which way is right for a model. Raises UsageError where an
-    instruction and one observation do not fit.
+    (nucleus sampling). With `constrained` a reply names an admissible action of that turn, and
+    `whose` is the block of parameters that wants it. `reader` is how the model is read, by default
+    with its keys and values kept; `alicebob.policies.faithful` says which way is right for a model.
+    Otherwise as `Speaker`.
     """
 
     def __init__(
@@ -65,42 +51,30 @@ class Local:
         whose: str = "bob",
         reader: Reader | None = None,
     ) -> None:
+        super().__init__(
+            conversation,
+            context=context,
+            turns=turns,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            stop=stop,
+        )
         self.model = model.eval()
-        self.conversation = conversation
-        self.context, self.turns, self.max_new_tokens = context, turns, max_new_tokens
-        self.temperature, self.top_p = temperature, top_p
-        self.stop = tuple(stop)
         self._choices = Choices(conversation, max_new_tokens, whose) if constrained else None
-        self._rows: dict[int, _Row] = {}
         self._reader = reader or Kept(model)
 
     def start(self, wave: Sequence[Live]) -> None:
         """Give each episode of the wave an empty row."""
-        self._rows = {
-            id(live): _Row(
-                slot=slot, live=live, head=self.conversation.head_length(live.task.instruction)
-            )
-            for slot, live in enumerate(wave)
-        }
+        super().start(wave)
         room = self.context + self.max_new_tokens + len(self.conversation.end)
         self._reader.start(len(wave), room)
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def act(self, lives: Sequence[Live]) -> list[Reply]:
-        """Read each episode's new observation and write a reply to it."""
-        rows = self._gathered(lives)
-        prompts = [self._prompt(row) for row in rows]
+    def _write(self, rows: Sequence[Row], prompts: Sequence[list[int]]) -> list[list[int]]:
+        self._gather(rows)
         choose = functools.partial(self._choose, [row.live for row in rows])
-        written = write(self._reader, rows, prompts, choose, self._over)
-        return [
-            self._reply(row, len(prompt), ids)
-            for row, prompt, ids in zip(rows, prompts, written, strict=True)
-        ]
-
-    def finish(self, live: Live) -> Mapping[str, Any]:
-        """Forget the episode."""
-        del self._rows[id(live)]
-        return {}
+        return write(self._reader, rows, prompts, choose, self._over)
 
     def _choose(
         self,
@@ -120,70 +94,10 @@ class Local:
 
     def _over(self, _: int, written: Sequence[int]) -> bool:
         ended = written[-1] == self.conversation.end[-1] or len(written) >= self.max_new_tokens
-        return ended or (bool(self.stop) and self._stopped(written))
+        return ended or self._stopped(written)
 
-    def _stopped(self, written: Sequence[int]) -> bool:
-        text = self.conversation.decode(written)
-        return any(mark in text for mark in self.stop)
-
-    def _gathered(self, lives: Sequence[Live]) -> list[_Row]:
-        """Return the rows of the episodes, moved together where some have ended."""
-        rows = [self._rows[id(live)] for live in lives]
+    def _gather(self, rows: Sequence[Row]) -> None:
+        """Move the rows together where some have ended."""
         self._reader.keep([row.slot for row in rows])
         for slot, row in enumerate(rows):
             row.slot = slot
-        return rows
-
-    def _prompt(self, row: _Row) -> list[int]:
-        """Return the tokens to read now; where the window moved, all after what is still right."""
-        live = row.live
-        read = self.conversation.next(live.observation)
-        row.reads.append(len(read))
-        reserve = self.max_new_tokens + len(self.conversation.end)
-        lengths = [r + len(w) for r, w in zip(row.reads, row.replies, strict=False)]
-        start = window_start(
-            row.start, [*lengths, len(read) + reserve], row.head, self.context, self.turns
-        )
-        if start == row.start and row.replies:
-            return row.pending + read
-        row.start = start
-        window = self._window(row)
-        kept = min(_agreeing(row.cached, window), len(window) - 1)
-        del row.cached[kept:]
-        return window[kept:]
-
-    def _window(self, row: _Row) -> list[int]:
-        seen = [turn.observation for turn in row.live.turns[row.start :]]
-        ids = self.conversation.first(row.live.task.instruction, [*seen, row.live.observation][0])
-        for observation, reply in zip(
-            [*seen[1:], row.live.observation], row.replies[row.start :], strict=False
-        ):
-            ids += reply + self.conversation.next(observation)
-        return ids
-
-    def _reply(self, row: _Row, read: int, written: list[int]) -> Reply:
-        stop = self.conversation.end
-        ended = written[-1] == stop[-1]
-        ids = written if ended else [*written, *stop]
-        row.replies.append(ids)
-        row.pending = ids[len(written) - 1 :]
-        text = self.conversation.decode(written)
-        for mark in self.stop:
-            text = text.partition(mark)[0]
-        thought, action = parse_reply(text)
-        return Reply(
-            action=action[:200],
-            thought=thought[:400],
-            token_ids=tuple(ids),
-            loss_mask=(1,) * len(written) + (0,) * (len(ids) - len(written)),
-            prompt_tokens=read,
-            reply_tokens=len(written),
-        )
-
-
-def _agreeing(a: Sequence[int], b: Sequence[int]) -> int:
-    """Return how many tokens two sequences have in common at their beginning."""
-    for i, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return i
-    return min(len(a), len(b))

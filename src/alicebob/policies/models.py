@@ -16,7 +16,14 @@ from alicebob.errors import DamagedData, UsageError
 from alicebob.policies.gguf import gguf_file, plain
 from alicebob.settings import TINY
 
-__all__ = ["fingerprint", "load_adapter", "load_base", "load_base_of", "settle"]
+__all__ = [
+    "fingerprint",
+    "load_adapter",
+    "load_base",
+    "load_base_of",
+    "load_tokenizer",
+    "settle",
+]
 
 SAMPLE = 64  # values of each weight that tell a base from another of its shape
 
@@ -40,10 +47,8 @@ def load_base(
             f"The weights in {name} are pickled ({found}) and are not opened, for they can run "
             "code. Save the model as safetensors, as save_pretrained does."
         )
-    file = gguf_file(name)
-    place, one = (str(file.parent), {"gguf_file": file.name}) if file else (name, {})
+    place, one = _place(name, revision)
     try:
-        one |= {"revision": revision} if revision else {}
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **one)
         model, told = AutoModelForCausalLM.from_pretrained(
             place,
@@ -68,7 +73,27 @@ def load_base(
             f"The model in {name} lacks {len(lacking)} of its weights, such as {lacking[0]}. Lay "
             "it down anew."
         )
-    return plain(model) if file else model, tokenizer
+    return plain(model) if "gguf_file" in one else model, tokenizer
+
+
+def load_tokenizer(name: str, revision: str = "") -> Any:
+    """Return the tokenizer alone; otherwise as `load_base`."""
+    from transformers import AutoTokenizer
+
+    place, one = _place(name, revision)
+    try:
+        return AutoTokenizer.from_pretrained(place, trust_remote_code=False, **one)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever may be wrong in somebody's files
+        raise _unloaded(name, error) from error
+
+
+def _place(name: str, revision: str) -> tuple[str, dict[str, str]]:
+    """Return where a model is, and what else transformers must be told to read it from there."""
+    file = gguf_file(name)
+    place, one = (str(file.parent), {"gguf_file": file.name}) if file else (name, {})
+    return place, one | ({"revision": revision} if revision else {})
 
 
 def _unloaded(name: str, error: Exception) -> UsageError:

@@ -22,7 +22,8 @@ from alicebob.progress import tell
 
 __all__ = ["LONGER", "Places"]
 
-LONGER = "--timeout or ALICEBOB_ALICE_TIMEOUT may be longer"  # what helps, in messages
+#: What helps, in messages.
+LONGER = "--timeout, ALICEBOB_ALICE_TIMEOUT or ALICEBOB_BOB_TIMEOUT may be longer"
 
 
 class Places:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import posixpath
 import ssl
 import threading
 import weakref
@@ -99,13 +100,14 @@ class Wire:
         _wait(self._exchange("GET", path, read=KNOCK, headers={"Connection": "close"}))
 
     def post(self, path: str, body: bytes) -> Heard:
-        """Send JSON to a path below the address; raises Lost."""
+        """Send JSON to a path below the address, or beside it (/../…); raises Lost."""
         return _wait(self._exchange("POST", path, read=self._seconds, content=body))
 
     async def _exchange(self, method: str, path: str, *, read: float, **given: Any) -> Heard:
         import httpx2
 
-        address = self._url.copy_with(path=self._url.path.rstrip("/") + path)
+        path = posixpath.normpath(self._url.path.rstrip("/") + path)
+        address = self._url.copy_with(path=path)
         pause = min(read, self._seconds)
         pauses = httpx2.Timeout(pause, connect=self._connect)
         try:

@@ -17,9 +17,10 @@ from alicebob.envs import World
 from alicebob.envs.hooks import actions_of
 from alicebob.errors import UsageError
 from alicebob.policies import Policy
+from alicebob.policies.address import address
 from alicebob.policies.chat import Chat, ServedChat
 from alicebob.policies.conversation import Conversation
-from alicebob.policies.endpoint import TIMEOUT, Endpoint, Limits
+from alicebob.policies.endpoint import Endpoint, Limits
 from alicebob.policies.server import Server
 from alicebob.policies.template import Template
 from alicebob.settings import Params
@@ -27,10 +28,9 @@ from alicebob.settings import Params
 __all__ = ["Role"]
 
 SERVED = "served:"
-URL, KEY = "ALICEBOB_ALICE_URL", "ALICEBOB_ALICE_KEY"
-CAPS = "ALICEBOB_ALICE_MAX_"  # and REQUESTS, TOKENS or COST: of a round
-PRICES = "ALICEBOB_ALICE_PRICES"  # of a million tokens read and written, "0.15 0.60"
-CONCURRENCY, SECONDS = "ALICEBOB_ALICE_CONCURRENCY", "ALICEBOB_ALICE_TIMEOUT"
+WHERE = "ALICEBOB_ALICE"
+CAPS = f"{WHERE}_MAX_"  # and REQUESTS, TOKENS or COST: of a round
+PRICES = f"{WHERE}_PRICES"  # of a million tokens read and written, "0.15 0.60"
 #: Tokens of a reply in play, at most: one that is served may think before it; here it is a thought
 #: of which 400 characters are kept, and an action.
 SPOKEN, WRITTEN = 256, 96
@@ -87,28 +87,20 @@ class Role:
 
     def endpoint(self) -> Endpoint:
         """Return the endpoint; raises UsageError where the environment does not say enough."""
-        url = environment.text(URL)
-        if not url:
-            raise UsageError(
-                f"alice.model is {self.name}; put the address of its endpoint, such as "
-                f"http://127.0.0.1:8000/v1, into the environment variable {URL}."
-            )
+        where = address(WHERE, f"alice.model is {self.name}")
         cost, prices = environment.number(f"{CAPS}COST", None), environment.text(PRICES)
         if cost is not None and not prices:
             raise UsageError(f"{CAPS}COST cannot be kept without {PRICES}, such as '0.15 0.60'.")
         read, written = environment.numbers(PRICES, (0.0, 0.0))
         return Endpoint(
-            url,
-            self.name.removeprefix(SERVED),
-            key_env=KEY if environment.text(KEY) else "",
+            **where,
+            model=self.name.removeprefix(SERVED),
             prices=(read, written),
             limits=Limits(
                 environment.whole(f"{CAPS}REQUESTS", None),
                 environment.whole(f"{CAPS}TOKENS", None),
                 cost,
             ),
-            concurrency=environment.whole(CONCURRENCY, 16),
-            read_timeout=environment.number(SECONDS, TIMEOUT, least=1.0),
             ledger=self.ledger,
         )
 
