@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -27,13 +27,19 @@ from alicebob.bob.objective import (
     in_its_own_precision,
     logits_only_where_there_is_loss,
 )
-from alicebob.bob.rows import IGNORED, Row, fill
+from alicebob.bob.pairs import Pair
+from alicebob.bob.rows import IGNORED, Row, fill, held_out
+from alicebob.bob.sft import train
+from alicebob.bob.training import Fitted, Report, Schedule
 from alicebob.environment import processes, rank
+from alicebob.errors import UsageError
 from alicebob.files import write_json
 from alicebob.policies.reading import branching_masks
+from alicebob.trace import Skill
 
-__all__ = ["Preference", "Sides", "Tree", "referred", "sides_of"]
+__all__ = ["Preference", "Sides", "Tree", "learn", "referred", "sides_of"]
 
+NEVER = 10**6  # looks without improvement
 CHANGE = "winners_change"  # what the guard looks at
 
 
@@ -204,6 +210,49 @@ class Preference:
     def blank(self, items: Sequence[Sides]) -> Sides:
         """See `Objective`."""
         return Sides((), blank=True)
+
+
+def learn(
+    objective: Preference,
+    pairs: Sequence[Pair],
+    rows: Callable[[Skill], Iterable[Row]],
+    validation_share: float,
+    schedule: Schedule,
+    work: Path,
+    report: Report = lambda values, step: None,
+) -> tuple[Fitted, dict[str, Any]]:
+    """Train the objective's adapter in place on pairs; return the run, and facts for a card.
+
+    `rows` are those of one side. Pairs of held-out episodes are looked at, where there are none all
+    pairs. What is kept is the best that was seen before a collapse; where nothing was, the run's
+    `best` is None. Raises UsageError where no pair differs in what Bob said.
+    """
+    learnt: list[Sides] = []
+    looked: list[Sides] = []
+    for pair in pairs:
+        sides = sides_of([*rows(pair.winner)], [*rows(pair.loser)], objective.share)
+        if sides.trees:
+            (looked if held_out(pair.loser, validation_share) else learnt).append(sides)
+    learnt, looked = learnt or looked, looked or learnt
+    if not learnt:
+        raise UsageError("No pair has anything to learn from; explore more tasks.")
+    at_once = max(1, schedule.micro_batch)
+    work.mkdir(parents=True, exist_ok=True)
+    learnt, looked = (referred(objective, some, at_once, work) for some in (learnt, looked))
+    schedule = replace(schedule, patience=schedule.patience or NEVER)  # without looks no best
+    fitted = train(objective.model, learnt, looked, schedule, work / "fit", report, objective)
+    tokens = sum(len(tree.ids) for sides in learnt for tree in sides.trees)
+    facts: dict[str, Any] = {
+        "pairs": len(pairs),
+        "pairs learnt from": len(learnt),
+        "tokens in these": tokens,
+        "steps": fitted.steps,
+        "tokens": fitted.tokens,
+        "best validation loss": fitted.best,
+    }
+    if fitted.collapsed:
+        facts["collapsed"] = f"at step {fitted.collapsed}; the best before is kept"
+    return fitted, facts
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]
