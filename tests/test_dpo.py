@@ -286,3 +286,59 @@ def test_a_run_that_collapses_at_once_has_nothing_to_keep(network, pairs, tmp_pa
 )
 def test_a_trunk_is_only_shared_by_a_model_that_reads_it_right(kind, context, may):
     assert branches(tiny(kind, sliding_window=100), context) is may
+
+
+def single(draw, prompt, won, lost):
+    """Return a pair of one turn: the same prompt, two answers that begin alike or do not."""
+    trunk = row(draw, prompt)
+    return [
+        [Row(trunk.ids + r.ids, trunk.mask + r.mask)] for r in (row(draw, -won), row(draw, -lost))
+    ]
+
+
+@pytest.fixture(scope="module")
+def turns():
+    draw = default_rng(3)
+    return [single(draw, *sizes) for sizes in ((12, 4, 4), (30, 6, 2), (7, 9, 3), (1, 5, 5))]
+
+
+@pytest.mark.filterwarnings("ignore")  # its own
+@pytest.mark.parametrize("way", WAYS)
+def test_on_single_turns_loss_and_gradient_are_those_of_trl(base, network, turns, tmp_path, way):
+    trl = pytest.importorskip("trl", reason="trl is not installed: pip install trl, to compare")
+    from datasets import Dataset
+
+    class Peer(trl.DPOTrainer):
+        def _prepare_dataset(self, dataset, *_):
+            return dataset  # token ids already
+
+    answered = [sum(won[0].mask) for won, _ in turns], [sum(lost[0].mask) for _, lost in turns]
+    rows = [
+        {
+            "prompt_ids": list(won[0].ids[: -answered[0][n]]),
+            "chosen_ids": list(won[0].ids[-answered[0][n] :]),
+            "rejected_ids": list(lost[0].ids[-answered[1][n] :]),
+            "ref_chosen_logps": -3.0 * n,
+            "ref_rejected_logps": -2.0 - n,
+        }
+        for n, (won, lost) in enumerate(turns)
+    ]
+    objective = Preference(network, BETA, 64, **WAYS[way])
+    items = [
+        replace(sides_of(*pair, objective.share), reference=(-3.0 * n, -2.0 - n))
+        for n, pair in enumerate(turns)
+    ]
+    loss, _ = summed(objective, items)
+    mine = gradient(network, loss / len(turns))
+    options = {"beta": BETA, "max_length": None, "use_cpu": True, "report_to": [], "bf16": False}
+    peer = Peer(
+        model=network,
+        args=trl.DPOConfig(str(tmp_path), **options),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=load_base(base)[1],
+    )
+    peer.precompute_ref_logps = True
+    theirs = peer.compute_loss(network, peer.data_collator(rows))
+    expected = gradient(network, theirs)
+    assert float(loss.detach()) / len(turns) == pytest.approx(float(theirs.detach()), rel=1e-4)
+    assert float((mine - expected).norm() / expected.norm()) < 1e-4
