@@ -30,9 +30,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from templates import FAMILIES
 
+from alicebob.bob.objective import logits_only_where_there_is_loss
 from alicebob.bob.rows import rows_of
 from alicebob.bob.sft import Lora, new_adapter
-from alicebob.bob.training import logits_only_where_there_is_loss
 from alicebob.policies import Live, Task
 from alicebob.policies.conversation import Conversation
 from alicebob.policies.local import Local

@@ -10,10 +10,11 @@ import pytest
 import torch
 from numpy.random import default_rng
 
+from alicebob.bob.objective import logits_only_where_there_is_loss
 from alicebob.bob.rows import IGNORED, Row, balanced, held_out, pack, rows_of
 from alicebob.bob.sft import Lora, new_adapter, packs_of, save_adapter, train
 from alicebob.bob.tiny import train_base
-from alicebob.bob.training import Schedule, logits_only_where_there_is_loss, save_curve
+from alicebob.bob.training import Schedule, save_curve
 from alicebob.errors import DamagedData, UsageError
 from alicebob.policies.conversation import Conversation
 from alicebob.policies.models import load_adapter, load_base
@@ -214,6 +215,17 @@ def test_a_killed_run_ends_in_the_same_bytes(run, tmp_path, capsys):
     said = capsys.readouterr().err
     assert f"Training goes on from {tmp_path}/fit/checkpoint-{run[4][-2]}." in said
     assert "damaged" not in said
+
+
+def test_what_is_logged_does_not_depend_on_where_a_run_was_killed(base, tmp_path):
+    """With 11 steps between checkpoints a mean over two of them would lose the eleventh."""
+    draw = default_rng(0)
+    rows = [Row(tuple(draw.integers(10, 400, 16).tolist()), (1,) * 16) for _ in range(26)]
+    filled, schedule = pack(rows, 16, 0), Schedule(1e-3, epochs=1, batch=1, every=11, seed=1)
+    whole = train(adapted(base)[0], filled, [], schedule, tmp_path)
+    for later in ("checkpoint-22", "checkpoint-26"):
+        shutil.rmtree(tmp_path / later)
+    assert train(adapted(base)[0], filled, [], schedule, tmp_path).curve == whole.curve
 
 
 DAMAGES = {

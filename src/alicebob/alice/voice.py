@@ -43,7 +43,10 @@ Bars = Callable[[str, int | None, str], Bar]
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """Skills with words: how many were lost, for which reason, and what was asked for them."""
+    """Skills with words: how many were lost, for which reason, and what was asked for them.
+
+    `files` are texts, by name, that are kept beside the skills of the round.
+    """
 
     skills: list[Skill]
     lost: Mapping[str, int] = field(default_factory=dict)
@@ -51,6 +54,7 @@ class Said:
     about: str = (
         "Skills cut from task-free play, with instructions written afterwards; one file a round."
     )
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def reads(params: Params, verbs: Iterable[str]) -> tuple[str, ...]:

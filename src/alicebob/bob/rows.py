@@ -17,7 +17,7 @@ from alicebob.errors import UsageError
 from alicebob.policies.conversation import Conversation, window_start, write_reply
 from alicebob.trace import AGAIN, AIM, AIMLESS, ASLEEP, ERROR, Skill, Turn
 
-__all__ = ["IGNORED", "Pack", "Row", "balanced", "held_out", "pack", "rows_of"]
+__all__ = ["IGNORED", "Pack", "Row", "balanced", "fill", "held_out", "pack", "rows_of"]
 
 IGNORED = -100  # the label that PyTorch's cross entropy passes over
 UNLEARNT = (AIMLESS, ASLEEP, ERROR)  # tags of turns that may be read and not learnt from
@@ -170,27 +170,41 @@ def pack(rows: Iterable[Row], length: int, padding: int, together: bool = True) 
     Where they may not be `together`, each has a pack of its own, as long as the longest row. Raises
     UsageError for a row longer than a pack.
     """
-    bins: list[list[Row]] = []
-    room: dict[int, list[int]] = {}  # free tokens -> numbers of bins, last opened first
-    for row in sorted(rows, key=lambda row: -len(row.ids)):
-        size = len(row.ids)
-        if size > length:
+    found = [*rows]
+    for row in found:
+        if len(row.ids) > length:
             raise UsageError(
-                f"A row of {size} tokens does not fit into packs of {length}; raise "
+                f"A row of {len(row.ids)} tokens does not fit into packs of {length}; raise "
                 "train.pack_tokens to at least bob.context."
             )
-        fitting = (space for space in room if together and space >= size and room[space])
-        free = min(fitting, default=None)
-        if free is None:
-            bins.append([row])
-            room.setdefault(length - size, []).append(len(bins) - 1)
-            continue
-        number = room[free].pop()
-        bins[number].append(row)
-        room.setdefault(free - size, []).append(number)
+    bins = [
+        [found[i] for i in members]
+        for members in fill([len(row.ids) for row in found], length, together)
+    ]
     if not together:
         length = max((len(row.ids) for members in bins for row in members), default=length)
     return [_packed(members, length, padding) for members in bins]
+
+
+def fill(sizes: Sequence[int], length: int, together: bool = True) -> list[list[int]]:
+    """Return the numbers of the sizes that share a bin of a length, longest first, best fit first.
+
+    None may be longer. Where they may not be `together`, each has a bin of its own.
+    """
+    bins: list[list[int]] = []
+    room: dict[int, list[int]] = {}  # free tokens -> numbers of bins, last opened first
+    for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        size = sizes[i]
+        fitting = (space for space in room if together and space >= size and room[space])
+        free = min(fitting, default=None)
+        if free is None:
+            bins.append([i])
+            room.setdefault(length - size, []).append(len(bins) - 1)
+            continue
+        number = room[free].pop()
+        bins[number].append(i)
+        room.setdefault(free - size, []).append(number)
+    return bins
 
 
 def _packed(rows: Sequence[Row], length: int, padding: int) -> Pack:

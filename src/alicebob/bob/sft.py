@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from alicebob.bob.objective import Objective
 from alicebob.bob.rows import Pack, Row, balanced, held_out, pack, rows_of
 from alicebob.bob.training import Fitted, Report, Schedule, fit, save_curve
 from alicebob.draws import generator
@@ -90,13 +91,14 @@ def packs_of(
 
 def train(
     model: Any,
-    packs: Sequence[Pack],
-    validation: Sequence[Pack],
+    packs: Sequence[Any],
+    validation: Sequence[Any],
     schedule: Schedule,
     work: Path,
     report: Report = lambda values, step: None,
+    objective: Objective | None = None,
 ) -> Fitted:
-    """Train a PEFT model's adapter in place, with two checkpoints at least.
+    """Train a PEFT model's adapter in place, with two checkpoints at least; see `fit`.
 
     Raises UsageError where there is nothing to learn.
     """
@@ -107,7 +109,7 @@ def train(
         told = f"train.every ({schedule.every}) is more than half of {steps} steps"
         print(f"{told}: a checkpoint and a look every {most}.", file=sys.stderr)
         schedule = replace(schedule, every=most)
-    return fit(model, packs, validation, schedule, work, report)
+    return fit(model, packs, validation, schedule, work, report, objective)
 
 
 def save_adapter(

@@ -1,33 +1,37 @@
-"""Training: what is minimised, and how a run goes on where it was killed.
+"""Training: the loop, and how a run goes on where it was killed.
 
 `transformers.Trainer` does the loop, under `accelerate launch` on whatever hardware there is; ours
-are the packs and the loss: logits only where there is loss, normalised by the number of loss tokens
-of the whole batch, over all processes. Invariants: every pack is learnt from once in a pass, and a
-step means the same for any number of processes; a run that was killed and resumed ends in the same
-bytes. Does not: know of skills or rounds.
+are the items and the objective, whose loss is normalised by what the items of the whole batch
+weigh, over all processes. Invariants: every item is learnt from once in a pass, and a step means
+the same for any number of processes; a run that was killed and resumed ends in the same bytes. Does
+not: know of skills or rounds.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft.helpers import disable_input_dtype_casting
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments
 
 from alicebob.bob.checkpoints import agreed, complete, whole, writing
-from alicebob.bob.rows import IGNORED, Pack
+from alicebob.bob.objective import (
+    CrossEntropy,
+    Guard,
+    Objective,
+    logits_only_where_there_is_loss,
+)
 from alicebob.environment import processes, rank
 from alicebob.errors import UsageError
 
-__all__ = ["Fitted", "Schedule", "fit", "logits_only_where_there_is_loss"]
+__all__ = ["Fitted", "Schedule", "fit", "save_curve"]
 
 Report = Callable[[Mapping[str, float], int], None]
 
@@ -59,7 +63,9 @@ class Schedule:
 class Fitted:
     """What came of a run: the curve (no times in it), and how fast it was.
 
-    `tokens` counts what was read, over all passes, without padding.
+    `tokens` counts what was read, over all passes, without padding; `collapsed` is the step at
+    which the objective's guard ended it, 0 for none: `best` is then None where nothing was kept
+    before.
     """
 
     curve: list[dict[str, float]]
@@ -67,41 +73,47 @@ class Fitted:
     tokens: int
     best: float | None
     seconds: float = field(compare=False)
+    collapsed: int = 0
 
 
 def fit(
     model: Any,
-    packs: Sequence[Pack],
-    validation: Sequence[Pack],
+    items: Sequence[Any],
+    validation: Sequence[Any],
     schedule: Schedule,
     work: Path,
     report: Report = lambda values, step: None,
+    objective: Objective | None = None,
 ) -> Fitted:
     """Train what needs gradients in `model`, in place; end with the best weights seen.
 
-    Checkpoints live in `work`; a run that finds some goes on from the last whole one. `report` gets
-    each logged value with its step, in the main process only. Raises UsageError where processes
-    cannot share a batch, OSError where a checkpoint cannot be written, and DamagedData where the
-    best one was damaged while this ran.
+    What is minimised is the objective's, by default the cross entropy of packs. Checkpoints live
+    in `work`; a run that finds some goes on from the last whole one. `report` gets each logged
+    value with its step, in the main process only. Raises UsageError where processes cannot share a
+    batch, OSError where a checkpoint cannot be written, and DamagedData where the best one was
+    damaged while this ran.
     """
     torch.manual_seed(schedule.seed)
+    objective = objective or CrossEntropy()
     looks = bool(validation) and schedule.patience > 0
-    callbacks: list[Any] = [_Listener(report)]
+    guard = _Guard(objective.guard)
+    callbacks: list[Any] = [_Listener(report), guard]
     if looks:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=schedule.patience))
     trainer = _Trainer(
         model=model,
         args=_arguments(schedule, work, looks),
-        train_dataset=_in_whole_batches(packs, schedule.batch),
+        train_dataset=_in_whole_batches(items, schedule.batch, objective),
         eval_dataset=list(validation) if looks else None,
-        data_collator=_collate,
+        data_collator=objective.collate,
         callbacks=callbacks,
     )
     trainer.model_accepts_loss_kwargs = True  # a step's loss is divided by its tokens, here
+    trainer.objective, trainer.noted = objective, {}
     begun = time.monotonic()
     with logits_only_where_there_is_loss(model) as chosen:
         trainer.chosen = chosen
-        trainer.tokens_per_pack = _mean_tokens(validation)
+        trainer.mean_weight = sum(map(objective.weight, validation)) / max(1, len(validation))
         trainer.train(resume_from_checkpoint=agreed(work))
     state = trainer.state
     return Fitted(
@@ -110,6 +122,7 @@ def fit(
         tokens=int(state.num_input_tokens_seen),
         best=None if state.best_metric is None else round(float(state.best_metric), 6),
         seconds=time.monotonic() - begun,
+        collapsed=guard.at,
     )
 
 
@@ -142,7 +155,7 @@ def _arguments(schedule: Schedule, work: Path, looks: bool) -> TrainingArguments
         weight_decay=schedule.weight_decay,
         adam_beta2=0.99,
         max_grad_norm=1.0,
-        logging_steps=max(1, schedule.every // 5),
+        logging_steps=_divisor(schedule.every, schedule.every // 5),
         eval_strategy="steps" if looks else "no",
         eval_steps=schedule.every,
         save_strategy="steps",
@@ -166,11 +179,21 @@ def _arguments(schedule: Schedule, work: Path, looks: bool) -> TrainingArguments
     )
 
 
-class _Trainer(Trainer):  # type: ignore[misc]
-    """A Trainer whose loss is the sum over loss tokens, divided by their number in the batch."""
+def _divisor(number: int, most: int) -> int:
+    """Return the largest divisor that is not above `most`, or 1.
 
+    What is logged is a mean since the last time, which a checkpoint in between would cut in two.
+    """
+    return next((n for n in range(most, 1, -1) if number % n == 0), 1)
+
+
+class _Trainer(Trainer):  # type: ignore[misc]
+    """A Trainer whose loss is the sum over items, divided by what they weigh in the batch."""
+
+    objective: Objective
     chosen: dict[str, Tensor]
-    tokens_per_pack: float  # with loss, over the validation packs
+    mean_weight: float  # of the validation items
+    noted: dict[str, Tensor]
 
     def compute_loss(
         self,
@@ -179,33 +202,35 @@ class _Trainer(Trainer):  # type: ignore[misc]
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        total, count = self._summed(model, inputs)
+        total, noted = self.objective.summed(model, inputs, self.chosen)
+        self._note("", noted)
         self.state.num_input_tokens_seen += int(self.accelerator.gather(inputs["tokens"]).sum())
-        if num_items_in_batch is None:
-            return total / count
         # Gradients are averaged over processes, while the count is of all of them.
         return total * self.accelerator.num_processes / num_items_in_batch
 
-    def _summed(self, model: Any, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the summed cross entropy of the places with loss, and how many there are."""
-        labels = inputs["labels"][:, 1:]
-        places = labels != IGNORED
-        self.chosen["places"] = places
-        with _in_its_own_precision(model):
-            logits = model(
-                input_ids=inputs["input_ids"], position_ids=inputs["position_ids"], use_cache=False
-            ).logits
-        total = nn.functional.cross_entropy(logits.float(), labels[places], reduction="sum")
-        return total, places.sum()
+    def _note(self, prefix: str, noted: Mapping[str, Tensor]) -> None:
+        """Add to what is logged next, a mean over all that was seen since."""
+        for name, part in noted.items():
+            self.noted[f"{prefix}{name}"] = self.noted.get(f"{prefix}{name}", 0) + part.detach()
+
+    def log(self, logs: dict[str, float], *more: Any) -> None:
+        """Log, and with a loss what was noted beside it."""
+        looked = "eval_loss" in logs
+        for name in sorted(self.noted) if looked or "loss" in logs else ():
+            if name.startswith("eval_") == looked:
+                total, weight = self.accelerator.reduce(self.noted.pop(name), "sum").tolist()
+                logs[name] = total / max(weight, 1.0)
+        super().log(logs, *more)
 
     def prediction_step(
         self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any
     ) -> tuple[Tensor, None, None]:
-        """Return the batch's loss, scaled so that the mean over batches is the mean over tokens."""
+        """Return the batch's loss, scaled so that the mean over batches is that over all items."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad():
-            total, _ = self._summed(model, inputs)
-        return total / (len(inputs["labels"]) * self.tokens_per_pack), None, None
+            total, noted = self.objective.summed(model, inputs, self.chosen)
+        self._note("eval_", noted)
+        return total / (len(inputs["labels"]) * self.mean_weight), None, None
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write a checkpoint, then the marker that vouches for it.
@@ -225,71 +250,12 @@ class _Trainer(Trainer):  # type: ignore[misc]
         super()._load_best_model()
 
 
-@contextmanager
-def logits_only_where_there_is_loss(model: Any) -> Any:
-    """Let the output layer see only the hidden states whose next token is to be predicted.
+def _in_whole_batches(items: Sequence[Any], batch: int, objective: Objective) -> list[Any]:
+    """Return the items, and blank ones up to a whole number of batches: none goes without a step.
 
-    A hook on the layer itself, so that it works under PEFT and under any wrapper for many devices.
+    A blank item has no loss and counts for nothing.
     """
-    chosen: dict[str, Tensor] = {}
-
-    def keep(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        (hidden,) = arguments
-        return (hidden[:, :-1][chosen["places"]],)
-
-    handle = model.get_output_embeddings().register_forward_pre_hook(keep)
-    try:
-        yield chosen
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def _in_its_own_precision(model: Any) -> Iterator[None]:
-    """Compute an adapter in the precision of its base, where that is a short one.
-
-    Its weights stay in float32. Left alone, PEFT would copy what each layer reads into float32, and
-    multiply it there: more than half of the memory of a step, and much of its time.
-    """
-    dtype = next(model.parameters()).dtype
-    if dtype is torch.float32:
-        yield
-        return
-    with disable_input_dtype_casting(model), torch.autocast(_device(model), dtype):
-        yield
-
-
-def _device(model: Any) -> str:
-    return str(next(model.parameters()).device.type)
-
-
-def _mean_tokens(packs: Sequence[Pack]) -> float:
-    counts = [sum(label != IGNORED for label in p.labels[1:]) for p in packs]
-    return sum(counts) / max(1, len(counts))
-
-
-def _in_whole_batches(packs: Sequence[Pack], batch: int) -> list[Pack]:
-    """Return the packs, and blank ones up to a whole number of batches: none goes without a step.
-
-    A blank pack has no loss and counts for nothing.
-    """
-    length = len(packs[0].input_ids)
-    blank = Pack([0] * length, [IGNORED] * length, list(range(length)))
-    return [*packs, *[blank] * (-len(packs) % batch)]
-
-
-def _collate(packs: Sequence[Pack]) -> dict[str, Tensor]:
-    found = {
-        name: torch.tensor([getattr(p, name) for p in packs])
-        for name in ("input_ids", "labels", "position_ids")
-    }
-    return found | {"tokens": torch.tensor([_length(p) for p in packs])}
-
-
-def _length(pack: Pack) -> int:
-    """Return the tokens of a pack's rows; what begins anew at its end without loss is padding."""
-    last = len(pack.position_ids) - 1 - pack.position_ids[-1]
-    return last if all(label == IGNORED for label in pack.labels[last:]) else len(pack.labels)
+    return [*items, *[objective.blank(items)] * (-len(items) % batch)]
 
 
 class _Listener(TrainerCallback):  # type: ignore[misc]
@@ -301,6 +267,23 @@ class _Listener(TrainerCallback):  # type: ignore[misc]
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         if state.is_world_process_zero and logs and "train_runtime" not in logs:
             self.report(_plain(logs), int(state.global_step))
+
+
+class _Guard(TrainerCallback):  # type: ignore[misc]
+    """Ends a run whose guarded value fell too low, and keeps nothing of that step."""
+
+    def __init__(self, guard: Guard | None) -> None:
+        self.guard, self.at = guard, 0
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        name, floor = self.guard or ("", 0.0)
+        if (logs or {}).get(name, floor) < floor and not self.at:
+            self.at = int(state.global_step)
+            control.should_training_stop = True
+            control.should_evaluate = control.should_save = False
+            if state.is_world_process_zero:
+                told = f"{name} fell to {logs[name]:.3g}, below {floor:.3g}"
+                print(f"Training ends at step {self.at}: {told}.", file=sys.stderr)
 
 
 def _plain(entry: Mapping[str, Any]) -> dict[str, float]:

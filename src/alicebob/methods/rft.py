@@ -8,6 +8,7 @@ explore or give feedback.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from alicebob import dataset
@@ -19,7 +20,16 @@ from alicebob.policies import Task
 from alicebob.rollout import play_all, seeds
 from alicebob.trace import ERROR, INVALID, OPEN_PLAY, Episode, Outcome, Skill, Turn
 
-__all__ = ["METHOD", "bob_on_training_tasks", "keep_successes"]
+__all__ = [
+    "METHOD",
+    "WIDTH",
+    "as_skill",
+    "bob_on_training_tasks",
+    "keep_successes",
+    "learnable",
+    "play",
+    "training_tasks",
+]
 
 WIDTH = 32  # episodes in lock step
 
@@ -36,11 +46,8 @@ def _posed(round_: Round, chosen: list[int]) -> list[Trial]:
     return [Trial(name, words, limit) for name, words in sorted(told.items())]
 
 
-@part("seed", "seeds.explore", "explore.episodes", "explore.max_turns", parts=[as_he_is])
-def bob_on_training_tasks(round_: Round) -> Exploration:
-    """Let Bob play `explore.episodes` training tasks, each in a world of its own."""
-    params, space = round_.params, round_.params.seeds.of("explore")
-    chosen = seeds(f"rft {round_.id}", params.seed, params.explore.episodes, space)
+def training_tasks(round_: Round, chosen: list[int]) -> list[Task]:
+    """Return a training task in each of some worlds, none where nothing is posed."""
     posed = _posed(round_, chosen)
     tasks = []
     for n, seed in enumerate(chosen if posed else ()):
@@ -48,7 +55,19 @@ def bob_on_training_tasks(round_: Round) -> Exploration:
         tasks.append(
             Task(name, seed, to_do.instruction, to_do.options, to_do.max_turns, to_do.name)
         )
-    tasks.sort(key=lambda task: -task.max_turns)  # a wave lasts as long as its longest
+    return sorted(tasks, key=lambda task: -task.max_turns)  # a wave lasts as long as its longest
+
+
+@part("seed", "seeds.explore", "explore.episodes", "explore.max_turns", parts=[as_he_is])
+def bob_on_training_tasks(round_: Round) -> Exploration:
+    """Let Bob play `explore.episodes` training tasks, each in a world of its own."""
+    params, space = round_.params, round_.params.seeds.of("explore")
+    chosen = seeds(f"rft {round_.id}", params.seed, params.explore.episodes, space)
+    return play(round_, training_tasks(round_, chosen))
+
+
+def play(round_: Round, tasks: Sequence[Task]) -> Exploration:
+    """Let Bob play tasks as the last round left him."""
     actor = as_he_is(round_, round_.inherited("bob"), WIDTH)
     with round_.bar("explore", len(tasks)) as bar:
         episodes = play_all(tasks, round_.world, actor, round_.scratch / "plays", done=bar.episode)
@@ -60,14 +79,22 @@ def bob_on_training_tasks(round_: Round) -> Exploration:
 def keep_successes(round_: Round) -> Said:
     """Keep the episodes that succeeded, whole."""
     episodes = dataset.read_episodes(round_.read("episodes"))
-    won = [_skill(e, round_.id) for e in episodes if e.outcome is Outcome.SUCCESS]
-    return Said(won, about="Bob's own successes on training tasks; one file a round.")
+    won = [as_skill(e, round_.id) for e in episodes if e.outcome is Outcome.SUCCESS]
+    return Said(
+        [*map(learnable, won)], about="Bob's own successes on training tasks; one file a round."
+    )
 
 
-def _skill(episode: Episode, round_id: str) -> Skill:
-    name, turns = episode.meta["target"], tuple(map(_learnable, episode.turns))
+def as_skill(episode: Episode, round_id: str) -> Skill:
+    """Return a whole episode as a skill, of what was to be done in it."""
+    name, turns = episode.meta.get("target", GOAL), episode.turns
     ids = (f"{round_id}-{episode.id}-0000-{name}", name, episode.instruction, round_id, episode.id)
     return Skill(*ids, episode.environment, episode.seed, 0, len(turns), turns, episode.options)
+
+
+def learnable(skill: Skill) -> Skill:
+    """Return a skill as it is taught: turns that named no action are to be read only."""
+    return replace(skill, turns=tuple(map(_learnable, skill.turns)))
 
 
 def _learnable(turn: Turn) -> Turn:

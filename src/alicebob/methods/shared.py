@@ -20,16 +20,17 @@ from alicebob.settings import BOBS_MODEL, BOBS_TEMPLATE, Params, Train
 if TYPE_CHECKING:
     from alicebob.bob.training import Schedule
 
-__all__ = ["as_he_is", "nothing_back", "sft"]
+__all__ = ["SEEN", "as_he_is", "nothing_back", "sft"]
 
 _SHARES = {"open_play": "open_play_share", "open_play_again": "again_share"}  # by kind of row
 _TOLD = ("bob.preamble", *BOBS_TEMPLATE)
 _MODEL = (*BOBS_MODEL, "bob.dtype")
-_SEEN = (*_MODEL, *_TOLD, "bob.context", "bob.turns")
+#: What says which model Bob is, and what he sees.
+SEEN = (*_MODEL, *_TOLD, "bob.context", "bob.turns")
 _SPOKEN = ("rollout", "max_new_tokens", "temperature", "top_p", "stop", "constrained")
 
 
-@part("env", *_SEEN, *(f"bob.{name}" for name in _SPOKEN))
+@part("env", *SEEN, *(f"bob.{name}" for name in _SPOKEN))
 def as_he_is(round_: Round, adapter: Path, width: int) -> Actor:
     """Let Bob act by his adapter alone."""
     return playing.actor(adapter, round_.params.bob, round_.world, width)
@@ -44,7 +45,7 @@ def _training(params: Params) -> list[str]:
 @part(
     "seed",
     "env",
-    *_SEEN,
+    *SEEN,
     "bob.lora_rank",
     "bob.lora_alpha",
     _training,

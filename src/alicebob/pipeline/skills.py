@@ -7,7 +7,7 @@ from typing import Any
 from alicebob import dataset
 from alicebob.alice.validity import check
 from alicebob.alice.voice import Said
-from alicebob.files import write_json
+from alicebob.files import write_json, write_text
 from alicebob.pipeline.cards import lineage, lineage_table, made_by, report, summary
 from alicebob.pipeline.run import Context
 from alicebob.rollout import workers
@@ -26,6 +26,8 @@ def skills(context: Context) -> None:
     for shard in sorted(parent.glob("*.parquet")):
         (folder / shard.name).write_bytes(shard.read_bytes())
     dataset.write_skills(folder / f"{context.id}.parquet", kept)
+    for name, text in said.files.items():
+        write_text(folder / name, text)
     own = {
         "round": context.id,
         "explore": report(context.read("episodes")).get("made by", ""),

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from alicebob.errors import UsageError
-from alicebob.policies.reading import Anew, Held, Kept, Plain, Reader
+from alicebob.policies.reading import Anew, Held, Kept, Plain, Reader, branching_masks
 
-__all__ = ["apart", "reader_of"]
+__all__ = ["apart", "branches", "reader_of"]
 
 FEW = 40  # tokens of a row, where no window is longer
 #: How far logits may be from the plain forward's, in standard deviations of these.
@@ -74,6 +74,40 @@ def apart(model: Any) -> bool:
         f"{_name(model)} cannot be trained on rows of unequal length: padding after a row changes "
         f"what it makes of the row ({_far(worst)}). Choose a causal language model of another kind."
     )
+
+
+@torch.inference_mode()  # type: ignore[untyped-decorator]
+def branches(model: Any, context: int) -> bool:
+    """Return whether two texts may share the tokens that they begin with, read once.
+
+    `context` are the tokens that a text has at most; of the second the end is twice as far from the
+    beginning, by the count that windows go by.
+    """
+    model.eval()
+    length = _length(model, 2 * context)
+    return _tried(functools.partial(_branching, model, length)) <= _bound(model)
+
+
+def _branching(model: Any, length: int) -> float:
+    """Return how far texts that share a trunk, beside another row, are from each alone."""
+    trunk, other = _text(model, length // 2, 1), _text(model, FEW, 4)
+    limbs = [_text(model, length - length // 2 - cut, seed) for cut, seed in ((0, 2), (3, 3))]
+    ids = [*trunk, *limbs[0], *limbs[1], *other, *[0] * PADDING]
+    places = [*range(len(trunk)), *(len(trunk) + n for limb in limbs for n in range(len(limb)))]
+    places += [*range(FEW), *range(PADDING)]
+    trees = [0] * (len(ids) - FEW - PADDING) + [1] * FEW + [-1] * PADDING
+    limb = [0] * len(trunk) + [1] * len(limbs[0]) + [2] * len(limbs[1]) + [0] * (FEW + PADDING)
+    logits = model(
+        input_ids=torch.tensor([ids], device=model.device),
+        position_ids=torch.tensor([places], device=model.device),
+        attention_mask=branching_masks(
+            model, *(torch.tensor([each], device=model.device) for each in (trees, limb))
+        ),
+        use_cache=False,
+    ).logits[0, : len(ids) - PADDING]
+    alone = [_whole(model, [*trunk, *limbs[0]])]
+    alone += [_whole(model, [*trunk, *limbs[1]])[len(trunk) :], _whole(model, other)]
+    return _far_from(logits, torch.cat(alone))
 
 
 def _differs(reader: Reader, model: Any, length: int) -> float:

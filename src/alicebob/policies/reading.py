@@ -11,7 +11,7 @@ the model, never here. Does not: say which way is right for a model (see
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Anew", "Held", "Kept", "Plain", "Reader"]
+__all__ = ["Anew", "Held", "Kept", "Plain", "Reader", "branching_masks"]
 
 UNEVEN = 16  # tokens of padding that are worth a forward pass of their own
 
@@ -226,20 +226,35 @@ def _everything(*_: Tensor) -> Tensor:
     return torch.ones((), dtype=torch.bool, device=_[0].device)
 
 
-def _masks(model: Any, room: int) -> Any:
-    """Return the mask of one row of `room` tokens, (1, 1, room, room), by kind of layer if mixed.
+def branching_masks(model: Any, trees: Tensor, branches: Tensor) -> Any:
+    """Return the masks under which a token sees its own tree alone, and of it trunk and own branch.
 
-    As the model's attention takes it: true or false, or what is added.
+    `trees` (rows, tokens) are numbers, -1 for padding; `branches` alike, 0 for a trunk, which must
+    stand before its branches. By kind of layer if the model's layers differ.
+    """
+
+    def together(row: Tensor, _: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        trunk = branches[row, key] == 0
+        near = trunk | (branches[row, query] == branches[row, key])
+        return near & (trees[row, query] == trees[row, key])
+
+    return _masks(model, trees.shape[1], len(trees), together)
+
+
+def _masks(model: Any, room: int, rows: int = 1, seen: Callable[..., Tensor] = _everything) -> Any:
+    """Return the masks of rows of `room` tokens, (rows, 1, room, room), by kind of layer if mixed.
+
+    As the model's attention takes it: true or false, or what is added. `seen` takes away from it.
     """
     from transformers.masking_utils import create_masks_for_generate
 
     return create_masks_for_generate(
         config=model.config,
-        inputs_embeds=torch.empty(1, room, 1, dtype=model.dtype, device=model.device),
-        attention_mask=torch.ones(1, room, dtype=torch.long, device=model.device),
+        inputs_embeds=torch.empty(rows, room, 1, dtype=model.dtype, device=model.device),
+        attention_mask=torch.ones(rows, room, dtype=torch.long, device=model.device),
         past_key_values=None,
-        position_ids=torch.arange(room, device=model.device)[None],
-        and_mask_function=_everything,
+        position_ids=torch.arange(room, device=model.device).expand(rows, -1),
+        and_mask_function=seen,
     )
 
 
