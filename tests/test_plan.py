@@ -9,7 +9,7 @@ from alicebob.errors import UsageError
 from alicebob.experiment import plan
 from alicebob.experiment.lock import Lock
 from alicebob.experiment.params import Experiment, schema
-from alicebob.methods import Method, method
+from alicebob.methods import KNOWN, Method, method
 from alicebob.methods.parts import STAGES
 
 ROOT = Path(__file__).parent.parent
@@ -168,12 +168,12 @@ def test_a_method_that_lacks_a_part_is_refused_before_anything_runs(tmp_path, mo
 
 
 def test_every_method_hands_over_all_parts_and_says_where_it_comes_from():
-    for name in ("exif", "explore_first", "rft"):
+    for name in KNOWN:
         found = method(name)
         assert found.name == name
         assert "arXiv" in found.source
         assert not found.lacking
-        params = Experiment(ROOT / "params.yaml").params("r001")
+        params = schema(KNOWN).model_validate(Experiment(ROOT / "params.yaml").shared)
         for stage in STAGES:
             for key in found.part(stage).reads(params):
                 block, _, leaf = key.partition(".")

@@ -19,7 +19,7 @@ from alicebob.policies import Task
 from alicebob.rollout import play_all, seeds
 from alicebob.trace import ERROR, INVALID, OPEN_PLAY, Episode, Outcome, Skill, Turn
 
-__all__ = ["METHOD", "bob_on_training_tasks", "keep_successes"]
+__all__ = ["METHOD", "WIDTH", "bob_on_training_tasks", "keep_successes", "training_tasks"]
 
 WIDTH = 32  # episodes in lock step
 
@@ -36,11 +36,8 @@ def _posed(round_: Round, chosen: list[int]) -> list[Trial]:
     return [Trial(name, words, limit) for name, words in sorted(told.items())]
 
 
-@part("seed", "seeds.explore", "explore.episodes", "explore.max_turns", parts=[as_he_is])
-def bob_on_training_tasks(round_: Round) -> Exploration:
-    """Let Bob play `explore.episodes` training tasks, each in a world of its own."""
-    params, space = round_.params, round_.params.seeds.of("explore")
-    chosen = seeds(f"rft {round_.id}", params.seed, params.explore.episodes, space)
+def training_tasks(round_: Round, chosen: list[int]) -> list[Task]:
+    """Return a training task in each of some worlds, none where nothing is posed."""
     posed = _posed(round_, chosen)
     tasks = []
     for n, seed in enumerate(chosen if posed else ()):
@@ -48,7 +45,15 @@ def bob_on_training_tasks(round_: Round) -> Exploration:
         tasks.append(
             Task(name, seed, to_do.instruction, to_do.options, to_do.max_turns, to_do.name)
         )
-    tasks.sort(key=lambda task: -task.max_turns)  # a wave lasts as long as its longest
+    return sorted(tasks, key=lambda task: -task.max_turns)  # a wave lasts as long as its longest
+
+
+@part("seed", "seeds.explore", "explore.episodes", "explore.max_turns", parts=[as_he_is])
+def bob_on_training_tasks(round_: Round) -> Exploration:
+    """Let Bob play `explore.episodes` training tasks, each in a world of its own."""
+    params, space = round_.params, round_.params.seeds.of("explore")
+    chosen = seeds(f"rft {round_.id}", params.seed, params.explore.episodes, space)
+    tasks = training_tasks(round_, chosen)
     actor = as_he_is(round_, round_.inherited("bob"), WIDTH)
     with round_.bar("explore", len(tasks)) as bar:
         episodes = play_all(tasks, round_.world, actor, round_.scratch / "plays", done=bar.episode)

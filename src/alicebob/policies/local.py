@@ -3,7 +3,8 @@
 Each episode has a row of its own, so that what a turn costs is what it adds (as far as the model
 allows, see `alicebob.policies.reading`); only when the oldest turns must go is that episode's
 window read again. Sampling draws one number per token from the episode's own generator. Invariant:
-tokens in are tokens out: a reply stays in the context as it was generated, never tokenised anew.
+tokens in are tokens out: a reply stays in the context as it was generated, never tokenised anew;
+where a teacher's was taken instead, hers stands there.
 Does not: train.
 """
 
@@ -18,7 +19,12 @@ from torch import Tensor
 
 from alicebob.policies import Live, Reply
 from alicebob.policies.constraint import Choices
-from alicebob.policies.conversation import Conversation, parse_reply, window_start
+from alicebob.policies.conversation import (
+    Conversation,
+    parse_reply,
+    window_start,
+    write_reply,
+)
 from alicebob.policies.reading import Held, Kept, Reader
 
 __all__ = ["Local"]
@@ -140,6 +146,7 @@ class Local:
     def _prompt(self, row: _Row) -> list[int]:
         """Return the tokens to read now; where the window moved, all after what is still right."""
         live = row.live
+        replaced = self._replaced(row)
         read = self.conversation.next(live.observation)
         row.reads.append(len(read))
         reserve = self.max_new_tokens + len(self.conversation.end)
@@ -147,13 +154,21 @@ class Local:
         start = window_start(
             row.start, [*lengths, len(read) + reserve], row.head, self.context, self.turns
         )
-        if start == row.start and row.replies:
+        if start == row.start and row.replies and not replaced:
             return row.pending + read
         row.start = start
         window = self._window(row)
         kept = min(_agreeing(row.cached, window), len(window) - 1)
         del row.cached[kept:]
         return window[kept:]
+
+    def _replaced(self, row: _Row) -> bool:
+        """Say whether another reply than the last one given was taken, and put it in its place."""
+        turn = row.live.turns[-1] if row.replies else None
+        if turn is None or turn.token_ids == tuple(row.replies[-1]):
+            return False
+        row.replies[-1] = self.conversation.reply(write_reply(turn.thought, turn.action))
+        return True
 
     def _window(self, row: _Row) -> list[int]:
         seen = [turn.observation for turn in row.live.turns[row.start :]]
