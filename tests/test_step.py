@@ -288,7 +288,7 @@ class Nagging:
     def counsel(self, live):
         return Counsel("move_left", "collect wood, tree_left")
 
-    def approves(self, live, action):
+    def approves(self, live, action, thought):
         self.turn += 1
         return Counsel(action, "on") if self.turn % 2 else None
 
@@ -368,17 +368,17 @@ def test_in_a_shop_what_is_as_good_as_hers_is_right(shop):
     hers = guide.counsel(live)
     assert hers.action.startswith("search[")
     assert "lower than" not in hers.action
-    assert guide.approves(live, hers.action.upper().replace("SEARCH", "search"))
-    assert guide.approves(live, "search[nothing of it]") is None
+    assert guide.approves(live, hers.action.upper().replace("SEARCH", "search"), "")
+    assert guide.approves(live, "search[nothing of it]", "") is None
     live.observation, *_, live.info = shop.step(hers.action)
     best = guide.counsel(live)
-    assert guide.approves(live, best.action) is not None
+    assert guide.approves(live, best.action, "") is not None
     links = [a for a in live.info["admissible_actions"] if a.startswith("click[g0ws")]
-    assert any(guide.approves(live, link) is None for link in links)
+    assert any(guide.approves(live, link, "") is None for link in links)
     live.observation, *_, live.info = shop.step(best.action)
     chosen = guide.counsel(live)
     assert chosen.action.startswith("click[")
-    assert guide.approves(live, "click[< prev]") is None
+    assert guide.approves(live, "click[< prev]", "") is None
 
 
 # whole rounds

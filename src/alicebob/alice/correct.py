@@ -90,7 +90,7 @@ class Corrected:
         last = live.turns[-1] if live.turns else None
         if last and ERROR in last.tags and watched.draw.random() < self.lead:
             taken = self._corrected(last, hers, reply)
-        elif (nod := watched.guide.approves(live, reply.action)) is not None:
+        elif (nod := watched.guide.approves(live, reply.action, reply.thought)) is not None:
             taken = _noted(reply, nod, RIGHT)
         else:
             taken = _noted(reply, hers, ERROR)

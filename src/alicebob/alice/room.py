@@ -80,8 +80,11 @@ class Guide(Protocol):
     def counsel(self, live: Live) -> Counsel:
         """Take in where he has got to and return what she would do there."""
 
-    def approves(self, live: Live, action: str) -> Counsel | None:
-        """Return what she would have said to his action there, None where it is wrong."""
+    def approves(self, live: Live, action: str, thought: str) -> Counsel | None:
+        """Return what she would have said to his action there, None where it is wrong.
+
+        `thought` is what he said to it.
+        """
 
     def saw(self, live: Live, action: str) -> None:
         """Take note of the action that is taken there, his or hers."""

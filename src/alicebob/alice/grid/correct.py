@@ -3,9 +3,9 @@
 Her senses are on his episode from its beginning, so that she knows of it what she would know had
 she acted; her planner then works from his situation. She tries nothing there: what she counsels is
 what she has seen to work, and its thought is the one that her skills have. His action is right
-where it is hers, where it leads to another side of what she is after, or anywhere open while she is
-only looking for it. Invariant: what she says depends on the task, what she knew, and the episode.
-Does not: act.
+where it is hers, where it leads to another side of what she is after, or, while that is in nobody's
+sight and he is after nothing else that he sees, anywhere open. Invariant: what she says depends on
+the task, what she knew, and the episode. Does not: act.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from alicebob.alice.grid.watch import plain, take
 from alicebob.alice.room import Counsel
 from alicebob.draws import generator
 from alicebob.policies import Live
-from alicebob.sight import with_side
+from alicebob.sight import sides, with_side
 from alicebob.trace import AGAIN, AIM, AIMLESS, ASLEEP
 
 __all__ = ["GridGuide"]
@@ -51,11 +51,12 @@ class GridGuide:
         self._action, self._intent = self._mind.decide()
         return self._said(live, self._action)
 
-    def approves(self, live: Live, action: str) -> Counsel | None:
+    def approves(self, live: Live, action: str, thought: str) -> Counsel | None:
         """Return what she would have said to his action, None where it is wrong."""
         hers, his = self._said(live, self._action), self._said(live, plain(action))
         as_good = his.action == hers.action or AIMLESS in hers.tags or ASLEEP in hers.tags
-        return his if as_good or self._leads_there(his, hers) else None
+        looking = not sides(thought)
+        return his if as_good or self._leads_there(his, hers, looking) else None
 
     def saw(self, live: Live, action: str) -> None:
         """Take note of the action that is taken."""
@@ -67,16 +68,15 @@ class GridGuide:
         self._senses.observe(live.info, plain(live.turns[-1].action))
         return self._senses.close().to_json()
 
-    def _leads_there(self, his: Counsel, hers: Counsel) -> bool:
+    def _leads_there(self, his: Counsel, hers: Counsel, looking: bool) -> bool:
         """Say whether his move is over open ground and for the same as hers."""
         if his.action not in MOVES or hers.action not in MOVES:
             return False
         (x, y), (dx, dy) = self._senses.position, MOVES[his.action]
         if self._senses.cost(self._senses.map.at(x + dx, y + dy)) != 1:
             return False
-        aim, sided = self._aim(), his.thought
-        looking = self._intent == "explore" or self._intent.startswith("find ")
-        return sided != aim or (looking and hers.thought == aim)
+        aim = self._aim()
+        return his.thought != aim or (looking and hers.thought == aim)
 
     def _said(self, live: Live, action: str) -> Counsel:
         """Return an action with the thought and the tags that it has where it serves her aim."""

@@ -51,7 +51,7 @@ class ShopGuide:
             return first
         return Counsel(as_shown(first.action, live.observation), first.thought, first.tags)
 
-    def approves(self, live: Live, action: str) -> Counsel | None:
+    def approves(self, live: Live, action: str, thought: str) -> Counsel | None:
         """Return what she would have said to his action, None where it is wrong."""
         (first, hers), his = next(iter(self._right.items())), action.lower()
         if AIMLESS in hers.tags:
