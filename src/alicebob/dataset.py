@@ -108,7 +108,7 @@ _MEANING = {
     "thought": "what was thought before; in a skill written afterwards",
     "reward": "the environment's own, for this action",
     "events": "what the environment says this action achieved",
-    "tags": "judgements on the turn, such as invalid_action, or intent: and what it was for",
+    "tags": "judgements on the turn, such as invalid_action, error and right, or what it was for",
     "token_ids": "the reply as a model generated it, where one did",
     "loss_mask": "1 for each of these tokens that may be learnt from",
 }

@@ -31,6 +31,7 @@ __all__ = [
     "Feedback",
     "Params",
     "Seeds",
+    "Share",
     "Skills",
     "Train",
 ]
@@ -149,6 +150,7 @@ class Alice(Block):
     think: Literal["embedded", "model", "none"]
     judge: Part
     advise: Part
+    correct: Part = "embedded"
     model: str
     adapter: Literal["none", "parent"]
     dtype: Literal["float32", "bfloat16", "float16"]
@@ -166,6 +168,10 @@ class Alice(Block):
         verbs = (self.explore, self.label, self.think, self.judge, self.advise)
         if "model" in verbs and not self.model:
             raise ValueError("alice.model must name a model where a verb of Alice is 'model'")
+        if self.correct == "model":
+            raise ValueError(
+                "alice.correct: no language model corrects Bob as he plays yet; embedded"
+            )
         if self.adapter == "parent" and self.model != "bob":
             raise ValueError("alice.adapter: parent needs alice.model: bob")
         if self.max_new_tokens >= self.context:

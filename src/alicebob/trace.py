@@ -23,10 +23,15 @@ __all__ = [
     "AIM",
     "AIMLESS",
     "ASLEEP",
+    "CORRECTED",
+    "CORRECTION",
+    "COUNSEL",
     "ERROR",
     "INTENT",
     "INVALID",
     "OPEN_PLAY",
+    "REFLECTION",
+    "RIGHT",
     "Episode",
     "Outcome",
     "Skill",
@@ -42,11 +47,16 @@ AIMLESS = "aimless"  # led to nothing
 ASLEEP = "asleep"  # no action counts
 AGAIN = "again"  # for what had happened before in the episode
 ERROR = "error"  # wrong, and to be read only
+RIGHT = "right"  # the student's own, and what his teacher would have done
+CORRECTION = "correction"  # the teacher's, after a turn that was wrong
+REFLECTION = "reflection"  # its thought says why the turn before was wrong
 INVALID = "invalid_action"  # a reply that was no action of the environment's
 
 INTENT = "intent:"  # begins a tag that says what a turn was for, as its explorer meant it
 AIM = "aim:"  # begins a tag that says what a turn of a whole episode led to, as its labeller found
+COUNSEL = "counsel:"  # begins a tag that says what the teacher would have replied
 OPEN_PLAY = "open_play"  # the name of a skill that is a whole episode without a task
+CORRECTED = "corrected"  # and of one that a teacher watched, or a turn of it as she would have it
 
 
 class Outcome(StrEnum):

@@ -1,9 +1,10 @@
-"""Room: the embedded Alice for one kind of world, five verbs and a memory, no language model.
+"""Room: the embedded Alice for one kind of world, her verbs and a memory, no language model.
 
 A room is a folder beside this file whose package has a `ROOM`; every room has the same files:
-`memory explore watch label think judge advise`. An environment says which room knows it, by the
-attribute `alice`: the name of one here, or "package.module" of your own; without it, "anywhere".
-Does not: choose between a room and a language model (see `alicebob.alice.voice`).
+`memory explore watch label think judge advise`, and `correct` where she can teach who acts. An
+environment says which room knows it, by the attribute `alice`: the name of one here, or
+"package.module" of your own; without it, "anywhere". Does not: choose between a
+room and a language model (see `alicebob.alice.voice`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from alicebob.policies import Live, Policy
 from alicebob.settings import Params
 from alicebob.trace import Episode, Skill
 
-__all__ = ["EVIDENCE", "Memory", "Room", "Watch", "room"]
+__all__ = ["EVIDENCE", "Counsel", "Guide", "Memory", "Room", "Watch", "room"]
 
 EVIDENCE = "evidence"  # the key of Episode.meta that holds what an episode taught, as JSON
 
@@ -65,6 +66,34 @@ class Watch(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Counsel:
+    """What she would reply in a situation, with the tags that such a turn has in her skills."""
+
+    action: str
+    thought: str = ""
+    tags: tuple[str, ...] = ()
+
+
+class Guide(Protocol):
+    """What she would do in one episode in which another acts; all on his own states."""
+
+    def counsel(self, live: Live) -> Counsel:
+        """Take in where he has got to and return what she would do there."""
+
+    def approves(self, live: Live, action: str, thought: str) -> Counsel | None:
+        """Return what she would have said to his action there, None where it is wrong.
+
+        `thought` is what he said to it.
+        """
+
+    def saw(self, live: Live, action: str) -> None:
+        """Take note of the action that is taken there, his or hers."""
+
+    def close(self, live: Live) -> Mapping[str, Any]:
+        """Return what the episode taught, as plain data of a memory."""
+
+
+@dataclass(frozen=True, slots=True)
 class Room:
     """The parts for one kind of world.
 
@@ -76,6 +105,8 @@ class Room:
     a skill another instruction, and `names` says whether one names what was achieved. `judge` gives
     verdicts on episodes, also on those without a task, for one of `reasons`; `advise` writes what
     to explore next. `reads` are the parameters that each verb's part looks at, beside its episodes.
+    `guide` makes her counsel for an episode from its beginning, by a memory and the priors to leave
+    out; None where she knows no better than who acts.
     `priors` are what is built into a verb and can be left out, by name, each in a sentence.
     `visits` is the number of episodes that are played in each world.
     """
@@ -94,6 +125,7 @@ class Room:
     reads: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     priors: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))
     visits: int = 1
+    guide: Callable[[Any, Collection[str], Live], Guide] | None = None
 
 
 def room(name: str) -> Room:

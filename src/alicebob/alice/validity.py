@@ -2,8 +2,9 @@
 
 An episode is replayed once, up to the last skill taken from it; a skill that was retold, with reset
 options of its own or with turns left out, is replayed by itself, and shows no action that is not
-its episode's. Invariant: the result does not depend on the number of workers. Does not: judge
-whether an instruction is well put.
+its episode's. The counsel of a teacher that was not followed is about a turn that was.
+Invariant: the result does not depend on the number of workers. Does not: judge whether an
+instruction is well put.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from alicebob.envs import World
 from alicebob.errors import AliceBobError
 from alicebob.processes import pool, surviving
 from alicebob.replay import retraced
-from alicebob.trace import Episode, Skill
+from alicebob.trace import COUNSEL, Episode, Skill, Turn
 
 __all__ = ["check"]
 
@@ -90,11 +91,17 @@ def _retelling_fault(skill: Skill, episode: Episode) -> str:
 def _fault(skill: Skill, episode: Episode, good: int, reason: str) -> str:
     """Return why a skill is dropped, "" where it is not."""
     recorded = episode.turns[skill.start : skill.end]
-    if [(t.observation, t.action, t.events) for t in skill.turns] != [
-        (t.observation, t.action, t.events) for t in recorded
-    ]:
+    if len(recorded) < len(skill.turns) or not all(map(_shown, skill.turns, recorded)):
         return "its turns are not its episode's"
     return reason if skill.end > good else ""
+
+
+def _shown(turn: Turn, recorded: Turn) -> bool:
+    """Say whether a turn is as it was recorded; of counsel that was not followed, where it was."""
+    if any(tag.startswith(COUNSEL) for tag in turn.tags):
+        return turn.observation == recorded.observation
+    told = turn.observation, turn.action, turn.events
+    return told == (recorded.observation, recorded.action, recorded.events)
 
 
 def _replay_all(

@@ -1,4 +1,4 @@
-"""Alice: one voice with five verbs (explore, label, think, judge, advise) and one constructor.
+"""Alice: one voice with six verbs (explore, label, think, judge, advise, correct), one constructor.
 
 Each verb is embedded, done by the room that knows the environment, or a language model's, done with
 that room's help; `params.yaml` says which, and this is the one place that looks. Invariant: whoever
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alicebob.alice import embedded
+from alicebob.alice import correct, embedded
 from alicebob.alice.feedback import Feedback, Verdict
 from alicebob.alice.room import Room, room
 from alicebob.envs import World, factory
@@ -21,7 +21,7 @@ from alicebob.errors import UnknownName
 from alicebob.figures import share
 from alicebob.policies import Task
 from alicebob.progress import Bar
-from alicebob.rollout import seeds, workers
+from alicebob.rollout import Actor, seeds, workers
 from alicebob.settings import BOBS_MODEL, BOBS_TEMPLATE, Params
 from alicebob.trace import OPEN_PLAY, Episode, Skill
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Alice", "Said", "labels_open_play", "reads"]
 
 MEMORY = "knowledge.json"  # in a folder of episodes: what Alice knew after them
-VERBS = ("explore", "label", "think", "judge", "advise")
+VERBS = ("explore", "label", "think", "judge", "advise", "correct")
 #: What a language model reads, whatever it is asked.
 MODEL = ("model", "dtype", "context", "max_new_tokens", "temperature", "top_p")
 #: And what it reads where it is Bob's.
@@ -174,6 +174,11 @@ class Alice:
         """Return a verdict on each of Bob's episodes that had a task, and what was asked."""
         judged: tuple[list[Verdict], dict[str, Any]] = self._who("judge").judge(episodes, memory)
         return judged
+
+    def correct(self, actor: Actor, memory: Any, lead: float, reflects: bool) -> Actor:
+        """Return who plays as `actor` does while she judges each step; see `correct.beside`."""
+        without = getattr(self._params.alice, "without", ())
+        return correct.beside(self.room, actor, memory, lead, reflects, without)
 
     def advise(
         self,

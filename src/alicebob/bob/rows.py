@@ -15,19 +15,20 @@ from numpy.random import Generator
 from alicebob.draws import share_of
 from alicebob.errors import UsageError
 from alicebob.policies.conversation import Conversation, window_start, write_reply
-from alicebob.trace import AGAIN, AIM, AIMLESS, ASLEEP, ERROR, Skill, Turn
+from alicebob.trace import AGAIN, AIM, AIMLESS, ASLEEP, CORRECTED, ERROR, OPEN_PLAY, Skill, Turn
 
 __all__ = ["IGNORED", "Pack", "Row", "balanced", "fill", "held_out", "pack", "rows_of"]
 
 IGNORED = -100  # the label that PyTorch's cross entropy passes over
 UNLEARNT = (AIMLESS, ASLEEP, ERROR)  # tags of turns that may be read and not learnt from
+WHOLE = (OPEN_PLAY, CORRECTED)  # names of skills whose turns serve one aim after another
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """Token ids of one window of a trajectory, and 1 where there is loss.
 
-    `kind` is what the window serves, for balance: the skill's name, or in open play what `_aim`
+    `kind` is what the window serves, for balance: the skill's name, or in one of WHOLE what `_aim`
     says of its last learnt turn.
     """
 
@@ -73,12 +74,12 @@ def _reply(turn: Turn) -> str:
     return write_reply(turn.thought, turn.action)
 
 
-def _aim(turn: Turn, before: Turn | None) -> str:
-    """Return the kind of a turn of open play: its aim, if it was new, if it only went on.
+def _aim(name: str, turn: Turn, before: Turn | None) -> str:
+    """Return the kind of a turn of a whole episode: its aim, if it was new, if it only went on.
 
     To begin a thing is rarer than to go on with it, and is what has to be decided.
     """
-    family = "open_play_again" if AGAIN in turn.tags else "open_play"
+    family = f"{name}_again" if AGAIN in turn.tags else name
     same = before is not None and _meant(before) == _meant(turn)
     return f"{family} {_aim_of(turn)}{' on' if same else ''}"
 
@@ -110,8 +111,8 @@ def _row(
             read = conversation.first(skill.instruction, turn.observation)
         told = number < max(learnt, skill.context) or any(tag in UNLEARNT for tag in turn.tags)
         ids += read + replies[number]
-        if not told and skill.name == "open_play":
-            kind = _aim(turn, skill.turns[number - 1] if number else None)
+        if not told and skill.name in WHOLE:
+            kind = _aim(skill.name, turn, skill.turns[number - 1] if number else None)
         mask += [0] * len(read) + [int(not told)] * len(replies[number])
     if any(mask):
         yield Row(tuple(ids), tuple(mask), kind)

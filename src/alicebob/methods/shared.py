@@ -5,6 +5,7 @@ Does not: know which methods do.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from alicebob.settings import BOBS_MODEL, BOBS_TEMPLATE, Params, Train
 if TYPE_CHECKING:
     from alicebob.bob.training import Schedule
 
-__all__ = ["SEEN", "as_he_is", "nothing_back", "sft"]
+__all__ = ["SEEN", "as_he_is", "nothing_back", "sft", "shares_of", "trained_on_skills"]
 
 _SHARES = {"open_play": "open_play_share", "open_play_again": "again_share"}  # by kind of row
 _TOLD = ("bob.preamble", *BOBS_TEMPLATE)
@@ -53,6 +54,16 @@ def _training(params: Params) -> list[str]:
 )
 def sft(round_: Round) -> Trained:
     """Train Bob's adapter on the skills of all rounds, from the base or on from the parent's."""
+    return trained_on_skills(round_, shares_of(round_))
+
+
+def shares_of(round_: Round) -> dict[str, float]:
+    """Return the shares of the budget that kinds of row have in a round."""
+    return {kind: getattr(round_.params.train, name, 0.0) for kind, name in _SHARES.items()}
+
+
+def trained_on_skills(round_: Round, shares: Mapping[str, float]) -> Trained:
+    """Do as `sft` does, with these shares of the budget; it reads what `sft` reads."""
     from alicebob.bob.sft import Lora, new_adapter, packs_of, train
     from alicebob.policies.conversation import Conversation
     from alicebob.policies.faithful import apart
@@ -72,7 +83,7 @@ def sft(round_: Round) -> Trained:
         pack_tokens=settings.pack_tokens,
         budget=settings.budget * len({skill.round for skill in skills}),
         repeat=settings.repeat,
-        shares={kind: getattr(settings, name, 0.0) for kind, name in _SHARES.items()},
+        shares=shares,
         validation_share=params.skills.validation_share,
         seed=params.seed,
         together=together,

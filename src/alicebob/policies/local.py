@@ -3,7 +3,8 @@
 Each episode has a row of its own, so that what a turn costs is what it adds (as far as the model
 allows, see `alicebob.policies.reading`); only when the oldest turns must go is that episode's
 window read again. Sampling draws one number per token from the episode's own generator. Invariant:
-tokens in are tokens out: a reply stays in the context as it was generated, never tokenised anew.
+tokens in are tokens out: a reply stays in the context as it was generated, never tokenised anew;
+where a teacher's was taken instead, hers stands there.
 Does not: train.
 """
 

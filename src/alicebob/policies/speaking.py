@@ -2,7 +2,8 @@
 
 What is read at each turn, where the window begins and what a reply says is the same for a model on
 this machine and for one behind a server. Invariant: tokens in are tokens out: a reply stays in the
-context as it was generated, never tokenised anew. Does not: run a model.
+context as it was generated, never tokenised anew; where a teacher's was taken instead, hers stands
+there. Does not: run a model.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from alicebob.policies import Live, Reply
-from alicebob.policies.conversation import Conversation, parse_reply, window_start
+from alicebob.policies.conversation import Conversation, parse_reply, window_start, write_reply
 from alicebob.policies.reading import Held
 
 __all__ = ["Row", "Speaker"]
@@ -95,6 +96,7 @@ class Speaker:
     def _prompt(self, row: Row) -> list[int]:
         """Return the tokens to read now; where the window moved, all after what is still right."""
         live = row.live
+        replaced = self._replaced(row)
         read = self.conversation.next(live.observation)
         row.reads.append(len(read))
         reserve = self.max_new_tokens + len(self.conversation.end)
@@ -102,13 +104,21 @@ class Speaker:
         start = window_start(
             row.start, [*lengths, len(read) + reserve], row.head, self.context, self.turns
         )
-        if start == row.start and row.replies:
+        if start == row.start and row.replies and not replaced:
             return row.pending + read
         row.start = start
         window = self._window(row)
         kept = min(_agreeing(row.cached, window), len(window) - 1)
         del row.cached[kept:]
         return window[kept:]
+
+    def _replaced(self, row: Row) -> bool:
+        """Say whether another reply than the last one given was taken, and put it in its place."""
+        turn = row.live.turns[-1] if row.replies else None
+        if turn is None or turn.token_ids == tuple(row.replies[-1]):
+            return False
+        row.replies[-1] = self.conversation.reply(write_reply(turn.thought, turn.action))
+        return True
 
     def _window(self, row: Row) -> list[int]:
         seen = [turn.observation for turn in row.live.turns[row.start :]]

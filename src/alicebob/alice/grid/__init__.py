@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from types import MappingProxyType
 
-from alicebob.alice.grid import advise, explore, judge, label, memory, think, watch
+from alicebob.alice.grid import advise, correct, explore, judge, label, memory, think, watch
 from alicebob.alice.room import Room
 from alicebob.envs import World
 from alicebob.envs.hooks import told
@@ -66,5 +66,6 @@ ROOM = Room(
     reads=MappingProxyType(
         {"label": ("skills.open_play", "skills.open_play_share", "skills.max_turns")}
     ),
-    priors=MappingProxyType(PRIORS),
+    priors=MappingProxyType({**PRIORS, "correct": PRIORS["explore"]}),
+    guide=correct.GridGuide,
 )

@@ -26,7 +26,7 @@ from alicebob.errors import UsageError
 from alicebob.policies import Live, Reply
 from alicebob.trace import ASLEEP, INTENT
 
-__all__ = ["Curious"]
+__all__ = ["Curious", "Mind"]
 
 DANGER = 0.03  # hurt per step next to a thing, from which it is fought
 REPLAN = 8  # steps after which a goal is thought over
@@ -58,7 +58,7 @@ class Curious:
                     "The embedded Alice explores worlds seen as a grid, and env.spec names one "
                     "that shows none; let a language model explore it (alice.explore: model)."
                 )
-            live.memory = _Mind(self.knowledge, self.wishes, self.without, live)
+            live.memory = Mind(self.knowledge, self.wishes, self.without, live)
 
     def act(self, lives: Sequence[Live]) -> list[Reply]:
         """Decide for each episode; a tag says what for, e.g. "intent:use tree".
@@ -68,7 +68,7 @@ class Curious:
         """
         replies = []
         for live in lives:
-            mind: _Mind = live.memory
+            mind: Mind = live.memory
             if live.turns:
                 mind.senses.observe(live.info, live.turns[-1].action)
             action, intent = mind.decide()
@@ -78,13 +78,16 @@ class Curious:
 
     def finish(self, live: Live) -> Mapping[str, Any]:
         """Return what the episode taught."""
-        mind: _Mind = live.memory
+        mind: Mind = live.memory
         mind.senses.observe(live.info, live.turns[-1].action)
         return {EVIDENCE: mind.senses.close().to_json()}
 
 
-class _Mind:
-    """What Alice has in mind in one episode: her goal, and what comes before it."""
+class Mind:
+    """What Alice has in mind in one episode: her goal, and what comes before it.
+
+    One that tries nothing only does what she knows to work.
+    """
 
     def __init__(
         self,
@@ -92,9 +95,10 @@ class _Mind:
         wishes: Mapping[str, float],
         without: Collection[str],
         live: Live,
+        tries: bool = True,
     ) -> None:
         actions = list(live.info.get("admissible_actions", ()))
-        self.draw, self.fights = live.draw, "fight" not in without
+        self.draw, self.fights, self.tries = live.draw, "fight" not in without, tries
         self.senses = Senses(knowledge, live.info, without)
         self.aims = Aims(self.senses, actions, wishes, live.draw, without)
         self.pursuit = Pursuit(self.senses, self.aims, live.draw)
@@ -112,7 +116,9 @@ class _Mind:
             choice = (senses.attempt.intent, senses.attempt.intent)
         else:
             senses.take_stock()
-            choice = (self.fights and self._defend()) or self._trial() or self._pursue()
+            choice = (
+                (self.fights and self._defend()) or (self.tries and self._trial()) or self._pursue()
+            )
         senses.aim(choice[0])
         return choice
 

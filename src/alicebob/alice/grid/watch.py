@@ -15,7 +15,7 @@ from alicebob.alice.grid.planner import USE
 from alicebob.alice.grid.senses import Senses
 from alicebob.policies import Live
 
-__all__ = ["GridWatch"]
+__all__ = ["GridWatch", "plain", "take"]
 
 
 class GridWatch:
@@ -25,25 +25,30 @@ class GridWatch:
         self._senses = Senses(Knowledge(), info)
 
     def before(self, live: Live, action: str) -> None:
-        """Take an action for what it is: a move, or an attempt at something."""
-        senses, action = self._senses, _plain(action)
+        """Take in the state before an action, and the action for what it is."""
         if live.turns:
-            senses.observe(live.info, _plain(live.turns[-1].action))
-        senses.take_stock()
-        if action in MOVES or action not in live.info.get("admissible_actions", ()):
-            senses.aim(action)
-            return
-        if not (live.info.get("sleeping") and senses.attempt is not None):
-            senses.begin(f"{USE}{senses.front}" if action == PRESS else action, senses.faced)
-        if senses.attempt is not None:
-            senses.aim(senses.attempt.intent)
+            self._senses.observe(live.info, plain(live.turns[-1].action))
+        self._senses.take_stock()
+        take(self._senses, live, action)
 
     def close(self, live: Live) -> Mapping[str, Any]:
         """Return the knowledge that the episode gave."""
-        self._senses.observe(live.info, _plain(live.turns[-1].action))
+        self._senses.observe(live.info, plain(live.turns[-1].action))
         return self._senses.close().to_json()
 
 
-def _plain(action: str) -> str:
+def take(senses: Senses, live: Live, action: str) -> None:
+    """Take an action for what it is: a move, or an attempt at something."""
+    action = plain(action)
+    if action in MOVES or action not in live.info.get("admissible_actions", ()):
+        senses.aim(action)
+        return
+    if not (live.info.get("sleeping") and senses.attempt is not None):
+        senses.begin(f"{USE}{senses.front}" if action == PRESS else action, senses.faced)
+    if senses.attempt is not None:
+        senses.aim(senses.attempt.intent)
+
+
+def plain(action: str) -> str:
     """Return an action by the name that the environment gives it, if it has one."""
     return action.strip().lower().replace(" ", "_")

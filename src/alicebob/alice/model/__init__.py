@@ -1,1 +1,1 @@
-"""Alice by a language model: the same five verbs, in whatever room, and the prompts beside them."""
+"""Alice by a language model: her verbs but `correct`, in whatever room, and their prompts."""

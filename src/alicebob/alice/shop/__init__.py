@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 
 from alicebob.alice.room import Room
-from alicebob.alice.shop import advise, explore, judge, label, memory, think, watch
+from alicebob.alice.shop import advise, correct, explore, judge, label, memory, think, watch
 from alicebob.envs import World
 from alicebob.settings import Params
 from alicebob.trace import Episode, Skill
@@ -49,4 +49,5 @@ ROOM = Room(
     reasons=MappingProxyType(judge.REASONS),
     reads=MappingProxyType({"label": ("skills.max_turns",)}),
     priors=MappingProxyType(PRIORS),
+    guide=correct.ShopGuide,
 )

@@ -1,0 +1,122 @@
+"""Correct: what Alice would do on the page somebody else has got to, for what he is asked.
+
+She searches for what the request says, opens the offer that bears most of its words within its
+price, by its title and by what she has read of it before, chooses the options that the request
+names, and buys. His action is right where it is hers, opens an offer as good, or chooses another
+option that is asked for. Invariant: she goes by the request and by what can be read. Does not: know
+what the shop rewards.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from alicebob.alice.room import Counsel
+from alicebob.alice.shop.memory import Memory
+from alicebob.alice.shop.reading import Offer, Page, options_on, prices
+from alicebob.alice.shop.think import CHOSEN, SOUGHT
+from alicebob.alice.shop.watch import Reader
+from alicebob.envs.shopping import STOP
+from alicebob.policies import Live
+from alicebob.sight import as_shown
+from alicebob.trace import AIMLESS
+
+__all__ = ["ShopGuide"]
+
+SAME = 0.8  # share of the words of her search from which his is as good
+_LIMIT = re.compile(r",? and price lower than ([\d.,]+) dollars.*", re.IGNORECASE)
+_WORD = re.compile(r"[a-z0-9][a-z0-9.'-]*")
+
+
+class ShopGuide:
+    """Her counsel in one episode."""
+
+    def __init__(self, memory: Memory, without: Collection[str], live: Live) -> None:
+        self._known, self._reader = memory.products, Reader()
+        self._best: set[str] = set()  # the offers that suit best, of the results seen last
+        self._right: dict[str, Counsel] = {}  # what she would say to each action that is right here
+
+    def counsel(self, live: Live) -> Counsel:
+        """Return what she would do on the page that he is on."""
+        page, self._right = self._reader.observe(live.observation, live.info), {}
+        found = self._on(page, live) if page is not None else []
+        if page is None:
+            found = [Counsel(live.info["admissible_actions"][0], tags=(AIMLESS,))]
+        for said in found:
+            self._right.setdefault(said.action.lower(), said)
+        first = found[0]
+        if first.action.startswith("search["):
+            return first
+        return Counsel(as_shown(first.action, live.observation), first.thought, first.tags)
+
+    def approves(self, live: Live, action: str, thought: str) -> Counsel | None:
+        """Return what she would have said to his action, None where it is wrong."""
+        (first, hers), his = next(iter(self._right.items())), action.lower()
+        if AIMLESS in hers.tags:
+            return Counsel(action, tags=hers.tags)
+        if his.startswith("search[") and first.startswith("search["):
+            wanted, said = _words(first[7:]), _words(his[7:])
+            alike = len(wanted & said) >= SAME * max(len(wanted), len(said))
+            return Counsel(action, hers.thought) if alike else None
+        return self._right.get(his)
+
+    def saw(self, live: Live, action: str) -> None:
+        """Take note of nothing: the next page says it."""
+
+    def close(self, live: Live) -> Mapping[str, Any]:
+        """Return the memory of what was read and bought."""
+        return self._reader.close(live.info).to_json()
+
+    def _on(self, page: Page, live: Live) -> list[Counsel]:
+        """Return what is right on a page, the best first."""
+        wish, limit = _wish(page.told)
+        if page.kind == "index":
+            return [Counsel(f"search[{wish}]", SOUGHT)]
+        if page.kind == "results":
+            return self._offers(page, wish, limit)
+        if page.kind == "sub_page":
+            return [Counsel("click[< prev]")]
+        asin = str(live.info["product"])
+        if self._best and asin not in self._best:
+            return [Counsel("click[< prev]")]
+        groups, chosen = options_on(page, live.info), live.info["options"]
+        lacking = [
+            (name, value)
+            for name, values in groups.items()
+            if (value := _named(values, wish)) and str(chosen.get(name, "")).lower() != value
+        ]
+        options = [Counsel(f"click[{value}]", f"{name}: {value}") for name, value in lacking]
+        return options or [Counsel("click[buy now]", CHOSEN)]
+
+    def _offers(self, page: Page, wish: str, limit: float) -> list[Counsel]:
+        wanted = _words(wish)
+        worth = {offer.asin: self._suits(offer, wanted, limit) for offer in page.offers}
+        if not worth:
+            return [Counsel("click[back to search]")]
+        self._best = {asin for asin, value in worth.items() if value == max(worth.values())}
+        return [Counsel(f"click[{asin.lower()}]") for asin in worth if asin in self._best]
+
+    def _suits(self, offer: Offer, wanted: set[str], limit: float) -> tuple[bool, int]:
+        """Return whether an offer is within the limit, and how many wanted words it bears."""
+        known = self._known.get(offer.asin)
+        texts = [offer.title, *(known.lines if known is not None else ())]
+        affordable = min(prices(offer.price), default=0.0) <= limit
+        return affordable, len(wanted & _words(" ".join(texts)))
+
+
+def _wish(told: str) -> tuple[str, float]:
+    """Return a request without its price limit and without how it begins, and the limit."""
+    found = _LIMIT.search(told)
+    limit = float(found[1].replace(",", "").rstrip(".")) if found else float("inf")
+    return re.sub(r"^find me ", "", _LIMIT.sub("", told).strip().lower()), limit
+
+
+def _named(values: Collection[str], wish: str) -> str:
+    """Return the option's value that a request names, the longest of several; "" for none."""
+    return max((v for v in values if re.search(rf"\b{re.escape(v)}\b", wish)), key=len, default="")
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.lower())) - STOP
