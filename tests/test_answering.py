@@ -131,8 +131,6 @@ def test_an_answer_takes_no_more_tokens_than_its_form_can_need(model):
     found = answers(model, QUESTIONS, [FORM] * 5, max_new_tokens=800, temperature=1.0)
     assert all(said.reply_tokens <= most for said in found)
     assert all(json.loads(said.text) for said in found)
-    (long,) = answers(model, QUESTIONS[:1], max_new_tokens=700)
-    assert long.reply_tokens > most or long.reply_tokens < 700  # it may end by itself
     with pytest.raises(UsageError, match=rf"an answer of {int(most) + 1} do not fit"):
         answers(model, QUESTIONS, [FORM] * 5, max_new_tokens=800, context=90)
 

@@ -49,6 +49,7 @@ NOT_RUN = {
     "make ui": "serves until it is ended",
     "source .venv/bin/activate": "the environment is the one that runs the tests",
     "pip install spacy": "needs a network",
+    "python benchmarks/alice.py SmolLM2-135M-Instruct.Q4_1.gguf": "takes minutes",
     "python benchmarks/webshop.py beside": "needs the original beside it",
     "python benchmarks/webshop.py policies --data generated:5000 --split test": "takes minutes",
     "python benchmarks/webshop.py large": "takes minutes",
