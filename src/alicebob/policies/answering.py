@@ -3,7 +3,8 @@
 What all questions of a call begin with, such as the long instructions of a verb, is read once, and
 questions that wait are answered side by side, those of a length together. An answer with a form is
 an object of its schema, and takes no more tokens than that can need. Invariant: what is answered to
-a question depends on no other. Does not: check what an answer says.
+a question depends on no other, but for the rounding of half precision. Does not: check what an
+answer says.
 """
 
 from __future__ import annotations
