@@ -2,7 +2,11 @@
 
 import json
 import math
+import os
+import pickle
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -342,3 +346,51 @@ def test_on_single_turns_loss_and_gradient_are_those_of_trl(base, network, turns
     expected = gradient(network, theirs)
     assert float(loss.detach()) / len(turns) == pytest.approx(float(theirs.detach()), rel=1e-4)
     assert float((mine - expected).norm() / expected.norm()) < 1e-4
+
+
+TWO = """
+import json, os, pickle, sys, torch
+from pathlib import Path
+from alicebob.bob.dpo import Preference, referred
+from alicebob.bob.sft import Lora, new_adapter
+from alicebob.policies.models import load_base
+from alicebob.bob.training import Schedule, fit
+torch.set_num_threads(1)
+base, sides, out = sys.argv[1:]
+network = new_adapter(load_base(base)[0], Lora(4), 1)
+objective = Preference(network, 0.3, 64)
+Path(out).mkdir(exist_ok=True)
+items = referred(objective, pickle.loads(Path(sides).read_bytes()), 2, Path(out))
+schedule = Schedule(1e-2, epochs=2, batch=2, every=1, seed=1)
+fitted = fit(network, items, [], schedule, Path(out) / "fit", objective=objective)
+if os.environ.get("RANK", "0") == "0":
+    names = ("loss", "winners", "winners_change", "margin")
+    print("CURVE", json.dumps([*([e[n] for n in names] for e in fitted.curve), fitted.tokens]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_curve_of_one(base, pairs, tmp_path):
+    """Of three pairs: one process is left over in the last step, and has one less to refer."""
+    (tmp_path / "sides").write_bytes(pickle.dumps([sides_of(*pair) for pair in pairs[:3]]))
+    (tmp_path / "two.py").write_text(TWO)
+    found = []
+    for count in (1, 2):
+        run = subprocess.run(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(count)),
+                *("--master_port", "29518", str(tmp_path / "two.py"), base),
+                *(str(tmp_path / "sides"), str(tmp_path / f"work{count}")),
+            ],
+            env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr[-2000:]
+        line = next(line for line in run.stdout.splitlines() if line.startswith("CURVE"))
+        found.append(json.loads(line.removeprefix("CURVE")))
+    one, two = found
+    assert one[-1] == two[-1]
+    for mine, theirs in zip(one[:-1], two[:-1], strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-3, abs=1e-4)

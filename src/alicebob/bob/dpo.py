@@ -264,10 +264,11 @@ def referred(
     Each process works out its share, `at_once` pairs at a time, once: what was found is kept in
     `folder`, under the hash of model, adapter and pairs.
     """
+    device = PartialState(cpu=not torch.cuda.is_available()).device  # as the Trainer has it later
     mine = items[rank() :: processes()]
     path = folder / f"reference-{_mark(objective.model, mine)}.json"
     if not path.exists():
-        write_json(path, [*_likelihoods(objective, mine, at_once)])
+        write_json(path, [*_likelihoods(objective, mine, at_once, device)])
     known = json.loads(path.read_text(encoding="utf-8"))
     shares: list[list[Any]] = gather_object([known])
     spread = {
@@ -279,10 +280,9 @@ def referred(
 
 
 def _likelihoods(
-    objective: Preference, items: Sequence[Sides], at_once: int
+    objective: Preference, items: Sequence[Sides], at_once: int, device: torch.device
 ) -> Iterator[list[float]]:
     model = objective.model.eval()
-    device = PartialState().device
     model.to(device)
     with logits_only_where_there_is_loss(model) as chosen:
         for start in range(0, len(items), at_once):
