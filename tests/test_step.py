@@ -23,6 +23,8 @@ from alicebob.envs import World, make
 from alicebob.envs.hooks import suite_of, tasks_of, told
 from alicebob.errors import UsageError
 from alicebob.methods import step
+from alicebob.methods.experts import SKILLS, experts_of
+from alicebob.methods.rft import training_tasks
 from alicebob.policies import Reply, Task
 from alicebob.policies.conversation import Conversation
 from alicebob.policies.local import Local
@@ -253,6 +255,17 @@ def test_of_episodes_with_an_end_to_reach_those_that_failed_give_counsel_alone(e
     more, fewer = (lessons(some, tmp_path).skills for some in (won, lost))
     assert len(more) == len(fewer) + 1
     assert lessons(lost, tmp_path, counsel=False).skills == []
+
+
+def test_corrected_play_is_no_expert_and_no_task_to_others(episodes, skills, tmp_path):
+    own = lessons(episodes, tmp_path).skills
+    dataset.write_skills(tmp_path / "skills/r002.parquet", [*own, *skills[:1]])
+    round_ = SimpleNamespace(inherited=lambda kind: tmp_path / kind)
+    assert [expert.skill.name for expert in experts_of(round_, SKILLS, [])] == ["wander"]
+    round_.world = functools.partial(make, "test_rollout:Line")
+    round_.params = SimpleNamespace(explore=SimpleNamespace(max_turns=9))
+    round_.id = "r003"
+    assert [task.target for task in training_tasks(round_, [5, 6])] == ["wander", "wander"]
 
 
 @pytest.mark.parametrize("times", [0.0, 1.0, 3.0])

@@ -32,6 +32,7 @@ __all__ = [
     "OPEN_PLAY",
     "REFLECTION",
     "RIGHT",
+    "WHOLE",
     "Episode",
     "Outcome",
     "Skill",
@@ -57,6 +58,7 @@ AIM = "aim:"  # begins a tag that says what a turn of a whole episode led to, as
 COUNSEL = "counsel:"  # begins a tag that says what the teacher would have replied
 OPEN_PLAY = "open_play"  # the name of a skill that is a whole episode without a task
 CORRECTED = "corrected"  # and of one that a teacher watched, or a turn of it as she would have it
+WHOLE = (OPEN_PLAY, CORRECTED)  # whose turns serve one aim after another
 
 
 class Outcome(StrEnum):

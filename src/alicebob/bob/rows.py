@@ -15,13 +15,12 @@ from numpy.random import Generator
 from alicebob.draws import share_of
 from alicebob.errors import UsageError
 from alicebob.policies.conversation import Conversation, window_start, write_reply
-from alicebob.trace import AGAIN, AIM, AIMLESS, ASLEEP, CORRECTED, ERROR, OPEN_PLAY, Skill, Turn
+from alicebob.trace import AGAIN, AIM, AIMLESS, ASLEEP, ERROR, WHOLE, Skill, Turn
 
 __all__ = ["IGNORED", "Pack", "Row", "balanced", "fill", "held_out", "pack", "rows_of"]
 
 IGNORED = -100  # the label that PyTorch's cross entropy passes over
 UNLEARNT = (AIMLESS, ASLEEP, ERROR)  # tags of turns that may be read and not learnt from
-WHOLE = (OPEN_PLAY, CORRECTED)  # names of skills whose turns serve one aim after another
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from alicebob.evaluation import GOAL, SPLITS
 from alicebob.methods.parts import Round
 from alicebob.methods.rft import as_skill
 from alicebob.policies import Task
-from alicebob.trace import OPEN_PLAY, Episode, Skill
+from alicebob.trace import WHOLE, Episode, Skill
 
 __all__ = ["FILES", "RFT", "SKILLS", "experts_of", "shown", "tried"]
 
@@ -36,7 +36,7 @@ def experts_of(round_: Round, whose: str, explored: list[Trajectory]) -> list[Tr
         return explored
     if whose == SKILLS:
         skills = dataset.read_skills(round_.inherited("skills"))
-        return [Trajectory(skill, 1.0) for skill in skills if skill.name != OPEN_PLAY]
+        return [Trajectory(skill, 1.0) for skill in skills if skill.name not in WHOLE]
     episodes = read_own(Path(whose))
     for episode in episodes:
         for split in SPLITS:
@@ -70,7 +70,7 @@ def shown(round_: Round, whose: str, count: int) -> list[Task]:
         skill = known[i]
         target = next((t for t in (GOAL, skill.name) if t in skill.turns[-1].events), skill.name)
         key = f"{skill.seed} {sorted(skill.options.items())} {skill.instruction}"
-        if len(tasks) == count or key in tasks or skill.name == OPEN_PLAY:
+        if len(tasks) == count or key in tasks or skill.name in WHOLE:
             continue
         seen, _ = env.reset(seed=skill.seed, options=skill.options)
         if seen == skill.turns[0].observation:

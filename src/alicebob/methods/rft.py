@@ -18,7 +18,7 @@ from alicebob.methods.parts import Exploration, Method, Round, Said, part
 from alicebob.methods.shared import as_he_is, nothing_back, sft
 from alicebob.policies import Task
 from alicebob.rollout import play_all, seeds
-from alicebob.trace import ERROR, INVALID, OPEN_PLAY, Episode, Outcome, Skill, Turn
+from alicebob.trace import ERROR, INVALID, WHOLE, Episode, Outcome, Skill, Turn
 
 __all__ = [
     "METHOD",
@@ -42,7 +42,7 @@ def _posed(round_: Round, chosen: list[int]) -> list[Trial]:
     if has_goals(env):
         return [Trial(GOAL, told, limit, opts) for told, opts in tasks_of(env, "train", chosen)]
     skills = dataset.read_skills(round_.inherited("skills"))
-    told = {skill.name: skill.instruction for skill in skills if skill.name != OPEN_PLAY}
+    told = {skill.name: skill.instruction for skill in skills if skill.name not in WHOLE}
     return [Trial(name, words, limit) for name, words in sorted(told.items())]
 
 
