@@ -11,6 +11,7 @@ import sys
 
 import click
 
+from alicebob.cli.compare import compare
 from alicebob.cli.env import env
 from alicebob.cli.episode import episode
 from alicebob.cli.evaluate import evaluate
@@ -29,7 +30,7 @@ def main() -> None:
     """Train language-model agents from exploration."""
 
 
-for command in (env, episode, estimate, evaluate, init, rounds, sync):
+for command in (compare, env, episode, estimate, evaluate, init, rounds, sync):
     main.add_command(command)
 
 

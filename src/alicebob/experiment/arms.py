@@ -1,0 +1,196 @@
+"""Arms: the lineages of a comparison, each run as a DVC experiment of its own.
+
+An arm is a method for each round, from r001 on, and parameters that it changes; with each of some
+seeds it is a lineage. All are queued by `dvc exp` from the commit that is checked out and run by
+it: they share DVC's cache, so that what two of them have in common, such as the base or the first
+rounds, is made once. An experiment's name says its arm and seed, and by a hash the parameters that
+all arms share: other parameters are another comparison. Invariant: what was run is not run again.
+Does not: read what came out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from alicebob.errors import AliceBobError, UsageError
+from alicebob.experiment.params import read_yaml
+from alicebob.experiment.tree import ROOT_ROUND
+from alicebob.methods import method
+
+__all__ = ["Arm", "arms_of", "known", "queue", "revisions", "run"]
+
+WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+NO_REPOSITORY = (
+    "A comparison runs as DVC experiments, which need a Git repository with a commit; run "
+    "'git init && git add --all && git commit -m begin' first."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A method for each round, under a label, with dotted parameters that it changes."""
+
+    label: str
+    methods: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def rounds(self) -> list[str]:
+        """The ids of its rounds."""
+        return [f"r{number:03d}" for number in range(1, len(self.methods) + 1)]
+
+    def experiment(self, seed: int) -> str:
+        """Return the name of its DVC experiment with a seed."""
+        shared = {n: v for n, v in read_yaml().items() if n not in ("seed", "method", "rounds")}
+        told = json.dumps([shared, self.methods, dict(self.settings)], sort_keys=True, default=str)
+        return f"{self.label}.s{seed}.{hashlib.sha256(told.encode()).hexdigest()[:6]}"
+
+    def overrides(self, seed: int) -> list[str]:
+        """Return what `dvc exp run -S` is told, in Hydra's grammar."""
+        parents = [ROOT_ROUND, *self.rounds]
+        line = ",".join(
+            f"{name}:{{prev:{parent},method:{chosen}}}"
+            for name, parent, chosen in zip(self.rounds, parents, self.methods, strict=False)
+        )
+        changed = [f"++{name}={_hydra(value)}" for name, value in self.settings.items()]
+        return [f"seed={seed}", *changed, "~rounds", f"+rounds={{{line}}}"]
+
+
+def _hydra(value: Any) -> str:
+    """Return a value in Hydra's grammar, which is JSON's but for the keys of mappings."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{name}:{_hydra(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_hydra, value)) + "]"
+    return json.dumps(value)
+
+
+def known() -> dict[str, dict[str, str]]:
+    """Return the comparisons that are shipped: words by label, by name."""
+    folder = files("alicebob.experiment") / "comparisons"
+    return {
+        Path(str(each)).stem: YAML(typ="safe").load(each.read_text(encoding="utf-8"))
+        for each in sorted(folder.iterdir(), key=str)
+    }
+
+
+def arms_of(words: Sequence[str], settings: Any) -> list[Arm]:
+    """Return the arms that words of the command line name.
+
+    Each is a method for every round ("exif exif step"), one method for all rounds there are in
+    `params.yaml`, or the name of a shipped comparison; "LABEL: …" names it; KEY=VALUE in it, read
+    by `settings`, changes parameters. Raises UsageError for what is no arm, and for two labels
+    alike, UnknownName for a method that is not there.
+    """
+    shipped = known()
+    found: list[Arm] = []
+    for word in words:
+        some = shipped.get(word.strip(), {"": word})
+        found += [_arm(label, text, settings) for label, text in some.items()]
+    labels = [arm.label for arm in found]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(f"Two arms are called {label!r}; name one, such as 'other: exif'.")
+    return found
+
+
+def _arm(label: str, text: str, settings: Any) -> Arm:
+    named, colon, rest = text.partition(":")
+    if not label and colon and WORD.fullmatch(named.strip()):
+        label, text = named.strip(), rest
+    words = text.split()
+    methods = [word for word in words if "=" not in word]
+    if not methods:
+        raise UsageError(f"The arm {text!r} names no method, such as exif.")
+    for name in methods:
+        method(name)
+    if len(methods) == 1:
+        methods *= max(1, len(read_yaml().get("rounds") or {}))
+    changes = settings(word for word in words if "=" in word)
+    label = label or ".".join(methods)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label):
+        raise UsageError(f"An arm's label is of letters, digits, '.', '_' and '-', not {label!r}.")
+    return Arm(label, tuple(methods), changes)
+
+
+def _dvc(*words: str, shown: bool = False) -> str:
+    """Run a command of DVC in the environment of this one; raises AliceBobError where it fails."""
+    place = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    if not os.environ.get("MLFLOW_TRACKING_URI"):  # an experiment runs in a folder that goes away
+        place["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path('mlflow.db').absolute()}"
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *words],
+        env={**os.environ, **place},
+        capture_output=not shown,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = (done.stderr or "").strip().splitlines()
+        reason = f": {said[-1].removeprefix('ERROR: ')}" if said else ""
+        raise AliceBobError(f"'dvc {' '.join(words[:2])}' failed{reason}")
+    return done.stdout or ""
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UsageError(NO_REPOSITORY)
+    return done.stdout.strip()
+
+
+def revisions() -> dict[str, str]:
+    """Return the commits of the finished experiments of this commit, by name."""
+    head = _git("rev-parse", "HEAD")
+    prefix = f"refs/exps/{head[:2]}/{head[2:]}/"
+    told = _git("for-each-ref", "--format=%(refname) %(objectname)", prefix)
+    pairs = (line.split() for line in told.splitlines())
+    return {name.removeprefix(prefix): commit for name, commit in pairs}
+
+
+def _waiting() -> set[str]:
+    """Return the names of the experiments that are queued or running."""
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        found = repo.experiments.celery_queue.status()
+    return {each["name"] for each in found if each["status"] in ("Queued", "Running")}
+
+
+def queue(arms: Sequence[Arm], seeds: Sequence[int]) -> list[str]:
+    """Queue what is neither finished nor queued, seed by seed; return the names of it.
+
+    Raises UsageError where there is no commit to run from, AliceBobError where DVC refuses.
+    """
+    there = {*revisions(), *_waiting()}
+    added = []
+    for seed in seeds:
+        for arm in arms:
+            name = arm.experiment(seed)
+            if name in there:
+                continue
+            changes = [word for each in arm.overrides(seed) for word in ("-S", each)]
+            _dvc("exp", "run", "--queue", "-n", name, *changes)
+            added.append(name)
+    return added
+
+
+def run(at_once: int) -> None:
+    """Run all that is queued, so many at once; raises AliceBobError where DVC says that it failed.
+
+    What was killed is queued again by the next call, and goes on after its last finished stage.
+    """
+    if _waiting():
+        _dvc("exp", "run", "--run-all", "-j", str(at_once), shown=True)
