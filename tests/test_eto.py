@@ -19,8 +19,9 @@ from alicebob.errors import UsageError
 from alicebob.experiment import plan
 from alicebob.experiment.params import Experiment, schema
 from alicebob.methods import eto, method
+from alicebob.methods.experts import experts_of, shown, tried
 from alicebob.policies.models import load_base
-from alicebob.trace import ERROR, INVALID, Outcome
+from alicebob.trace import ERROR, INVALID, Outcome, Skill, Turn
 
 FACTS = "pairs.jsonl"
 
@@ -123,6 +124,53 @@ def test_no_pair_at_all_is_one_sentence(round_):
         match=r"needs a failed and a successful episode of one task; r002 has none .*Explore more",
     ):
         eto.paired(round_())
+
+
+class Shelf:
+    """A world whose first page shows its seed and what was asked for."""
+
+    def reset(self, *, seed=None, options=None):
+        return f"page 0 of {seed}, {dict(options or {})}", {}
+
+
+def skill(name, start=0, seed=7, told="Get it.", event="goal", **options):
+    pages = [f"page {n} of {seed}, {options}" for n in (start, start + 1)]
+    turns = (Turn(pages[0], "look"), Turn(pages[1], "take", events=(event,) if event else ()))
+    return Skill(name, "buy", told, "r001", name, "shelf", seed, start, start + 2, turns, options)
+
+
+def test_what_was_shown_from_where_an_episode_begins_is_tried_there(round_, tmp_path):
+    """Each once; neither what began in the middle nor, where there are trials, anything."""
+    here = round_()
+    crafter, here.world = here.world, Shelf
+    known = [
+        skill("whole", asked="cup"),
+        skill("again", asked="cup"),
+        skill("other", asked="plate", told="Get a plate."),
+        skill("cut", start=3),
+        replace(skill("play", seed=9), name="open_play"),
+    ]
+    write_skills(tmp_path / "skills/r001.parquet", known)
+    found = shown(here, "skills", 10)
+    assert sorted((t.seed, t.instruction, dict(t.options), t.target) for t in found) == [
+        (7, "Get a plate.", {"asked": "plate"}, "goal"),
+        (7, "Get it.", {"asked": "cup"}, "goal"),
+    ]
+    assert [task.id for task in found] == ["r002-explore-0000", "r002-explore-0001"]
+    assert found[:1] == shown(here, "skills", 1)
+    assert shown(here, "rft", 10) == []
+    here.world = crafter
+    assert shown(here, "skills", 10) == []
+
+
+def test_his_own_play_or_the_skills_are_the_experts(round_, tmp_path):
+    write_skills(tmp_path / "skills/r001.parquet", [skill("whole"), skill("other")])
+    explored = tried([], "r002")
+    assert [(t.skill.id, t.reward) for t in experts_of(round_(), "skills", explored)] == [
+        ("whole", 1.0),
+        ("other", 1.0),
+    ]
+    assert experts_of(round_(), "rft", explored) is explored
 
 
 @pytest.mark.parametrize(
