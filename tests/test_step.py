@@ -163,7 +163,7 @@ def test_where_she_knows_no_better_one_sentence_says_so():
     verbs = dict.fromkeys(("explore", "label", "think", "judge", "advise", "correct"), "embedded")
     values |= fine | numbers | verbs | {"labels": 1}
     assert Alice(**values).correct == "embedded"
-    with pytest.raises(ValueError, match=r"alice.correct: no language model corrects Bob"):
+    with pytest.raises(ValueError, match=r"alice\.correct must be embedded"):
         Alice(**values | {"correct": "model"})
 
 
@@ -411,7 +411,6 @@ def test_a_round_of_step_goes_on_from_one_of_exif(preset, tmp_path):
     assert report["skills"][CORRECTED] == report["kept"] > 0
     rows = json.loads((tmp_path / "models/bob/r002/report.json").read_text())["rows at hand"]
     kinds = {kind.split()[0] for kind in rows}
-    assert CORRECTED in kinds
-    assert len(kinds) > 2
+    assert kinds > {CORRECTED}  # and her own skills
     metrics = json.loads((tmp_path / "metrics/r002.json").read_text())
     assert metrics["budget"]["explore.prompt_tokens"] > 0

@@ -170,7 +170,7 @@ class Alice(Block):
             raise ValueError("alice.model must name a model where a verb of Alice is 'model'")
         if self.correct == "model":
             raise ValueError(
-                "alice.correct: no language model corrects Bob as he plays yet; embedded"
+                "alice.correct must be embedded: no language model can correct Bob yet"
             )
         if self.adapter == "parent" and self.model != "bob":
             raise ValueError("alice.adapter: parent needs alice.model: bob")
