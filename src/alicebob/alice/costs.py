@@ -7,9 +7,11 @@ run a model, or know a server's tokenizer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from alicebob.envs.hooks import has_goals, suite_of
+from alicebob.envs.hooks import documents_of, has_goals, suite_of
+from alicebob.retrieval.documents import read_documents
 from alicebob.settings import Params
 
 __all__ = ["Asked", "asked"]
@@ -21,6 +23,7 @@ ANSWER = 60  # tokens of an answer, by guess
 THOUGHT = 15  # tokens of a thought in an answer
 FRAME = 350  # tokens of a prompt file
 SHOWN = 40  # turns of a trial that a judge is shown
+QUERIED = 7  # observations in a question for what to look up
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ def asked(verb: str, params: Params, env: Any) -> Asked:
         "think": _think,
         "judge": _judge,
         "advise": _advise,
+        "propose": _propose,
+        "query": _query,
     }[verb](params, env)
 
 
@@ -90,6 +95,22 @@ def _judge(params: Params, env: Any) -> Asked:
 
 def _advise(params: Params, env: Any) -> Asked:
     return Asked(1, FRAME + 60 * len(suite_of(env)), 4 * ANSWER)
+
+
+def _propose(params: Params, env: Any) -> Asked:
+    own: Any = getattr(params, "learn_by_interact", None)
+    folder = (own.documents if own else "") or documents_of(env)
+    texts = [document.text for document in read_documents(Path(folder))] if folder else []
+    read = sum(map(len, texts)) // CHARACTERS + FRAME * len(texts)
+    return Asked(len(texts), read, len(texts) * ANSWER * (own.per_document if own else 1))
+
+
+def _query(params: Params, env: Any) -> Asked:
+    """Return a request a turn of both evaluations."""
+    amount = params.evaluate
+    turns = sum(trial.max_turns for trial in suite_of(env)) * amount.worlds
+    turns = 2 * (turns + amount.open_play * amount.max_turns)
+    return Asked(turns, turns * (QUERIED * _observation(env) + FRAME), turns * ANSWER)
 
 
 def _observation(env: Any) -> int:

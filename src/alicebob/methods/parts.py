@@ -97,7 +97,7 @@ class Exploration:
     """What came of exploring: episodes, and what Alice knows after them.
 
     `alices` says that it was she who played; `wishes` is what was gone for, `prompts` the texts
-    that a language model was told.
+    that a language model was told, `report` what else is to be counted.
     """
 
     episodes: Sequence[Episode]
@@ -106,6 +106,7 @@ class Exploration:
     alices: bool = True
     wishes: Mapping[str, float] = field(default_factory=dict)
     prompts: Sequence[str] = ()
+    report: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
