@@ -28,6 +28,7 @@ from alicebob.envs import World
 from alicebob.envs.hooks import documents_of, has_goals, tasks_of
 from alicebob.errors import UsageError
 from alicebob.experiment import plan
+from alicebob.experiment.estimate import estimate
 from alicebob.experiment.params import load_params
 from alicebob.methods import method
 from alicebob.methods.learn_by_interact import VERDICTS
@@ -435,6 +436,19 @@ def test_what_nobody_reads_or_makes_no_sense_is_refused(tmp_path, monkeypatch, b
     write(tmp_path, rounds=rounds)
     with pytest.raises(UsageError, match=message):
         plan.write()
+
+
+def test_what_a_model_may_ask_is_told_beforehand(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    verbs = "alice: {propose: model, label: model, judge: model, query: model, model: m}"
+    own = "learn_by_interact: {retrieve: both, judges: 3, tokens: 100}"
+    rounds = f"  r001: {{prev: r000, method: learn_by_interact, {own}, {verbs}}}\n"
+    write(tmp_path, rounds=rounds)
+    costs = {cost.stage: cost for cost in estimate()}
+    assert costs["explore"].requests == len(list(Path(documents_of(CRAFTER())).glob("*.md")))
+    assert costs["skills"].requests > 2 * 40 * 3  # the committee's, and those for the words
+    assert costs["evaluate"].requests == costs["evaluate"].turns > 0
+    assert costs["train"].requests == 0
 
 
 def test_documents_that_changed_count(tmp_path, monkeypatch):
