@@ -204,8 +204,15 @@ def test_alice_carries_tasks_out_and_learns_from_it(played, tmp_path):
     assert {Outcome.SUCCESS, Outcome.TURN_LIMIT} <= {e.outcome for e in episodes}
     assert memory.episodes == len(episodes)
     assert any(turn.thought for episode in episodes for turn in episode.turns)
-    with pytest.raises(UsageError, match=r"actor: bob.*alice.explore: model"):
-        attempt(room("anywhere"), CRAFTER, None, [], 4, tmp_path)
+
+
+def test_where_her_room_has_no_way_of_its_own_she_explores_with_a_wish(tmp_path):
+    anywhere, door = room("anywhere"), World("textworld:Door")
+    tasks = [Task(f"t-{n}", n, "Open the door.", {}, 6, "open_door") for n in range(12)]
+    episodes, memory = attempt(anywhere, door, anywhere.memory(), tasks, 4, tmp_path)
+    assert [e.outcome for e in episodes[-4:]] == [Outcome.SUCCESS] * 4
+    assert memory.episodes == len(tasks)
+    assert not any("intent:" in tag for e in episodes for t in e.turns for tag in t.tags)
 
 
 def skills_of(episodes, longest=6):
