@@ -22,6 +22,7 @@ LAYERS = (
     Layer("evaluation", "replay", "rollout", independent=False),
     Layer("policies"),
     Layer("envs"),
+    Layer("retrieval"),
     Layer(
         *(
             "dataset",

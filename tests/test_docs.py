@@ -48,6 +48,7 @@ NEEDS = {
 NOT_RUN = {
     "make ui": "serves until it is ended",
     "source .venv/bin/activate": "the environment is the one that runs the tests",
+    "make .venv/.minilm": "needs a network",
     "pip install spacy": "needs a network",
     "python benchmarks/alice.py SmolLM2-135M-Instruct.Q4_1.gguf": "takes minutes",
     "python benchmarks/webshop.py beside": "needs the original beside it",

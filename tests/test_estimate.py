@@ -6,8 +6,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config
 
 from alicebob.bob.memory import training_memory
+from alicebob.bob.objective import in_its_own_precision
 from alicebob.bob.sft import Lora, new_adapter
-from alicebob.bob.training import _in_its_own_precision
 from alicebob.errors import UsageError
 from alicebob.experiment import presets
 from alicebob.experiment.edit import add
@@ -132,7 +132,7 @@ def test_what_a_step_keeps_is_what_is_said(project, dtype):
         return tensor
 
     ids = torch.zeros(2, params.train.pack_tokens, dtype=torch.long)
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t), _in_its_own_precision(model):
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t), in_its_own_precision(model):
         model(input_ids=ids, use_cache=False)
     found = sum(size for size, _ in kept.values())
     assert training_memory(config, params).layers == pytest.approx(found, rel=0.25)

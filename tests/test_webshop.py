@@ -20,9 +20,9 @@ from alicebob.envs.webshop.command import webshop
 from alicebob.envs.webshop.goals import SPLITS, split_of
 from alicebob.envs.webshop.product import Product
 from alicebob.envs.webshop.reward import CONTENT_WORDS, score
-from alicebob.envs.webshop.search import LONG, Index, terms
 from alicebob.envs.webshop.wanted import own_goal
 from alicebob.errors import AliceBobError, DamagedData, UnknownName, UsageError
+from alicebob.retrieval.bm25 import LONG, Index, terms
 
 ROOT = Path(__file__).parent.parent
 REAL = ROOT.parent / "shared" / "webshop"

@@ -16,15 +16,19 @@ from typing import Any, Protocol
 import numpy as np
 
 from alicebob.draws import generator
+from alicebob.envs import World
 from alicebob.envs.hooks import Trial, has_goals, suite_of, tasks_of
+from alicebob.errors import UsageError
 from alicebob.figures import figure, mean, ratio, share, stratified
 from alicebob.policies import Task
 from alicebob.rollout import seeds
-from alicebob.trace import INVALID, Episode, Outcome
+from alicebob.settings import Params
+from alicebob.trace import INVALID, Episode, Outcome, Skill
 
 __all__ = [
     "GOAL",
     "SPLITS",
+    "check_apart",
     "open_play_tasks",
     "report",
     "tasks",
@@ -94,6 +98,34 @@ def tasks(
         found += trial_tasks(split, suite, amount.worlds, master, space, prefix)
     found = [replace(task, hopeless=amount.hopeless) for task in found]
     return sorted(found, key=lambda task: -task.max_turns)
+
+
+def check_apart(skills: Sequence[Skill], world: World, params: Params) -> None:
+    """Raise UsageError where a skill has the world or the words of what Bob is tried on.
+
+    Words count for goals of the environment's own: the instruction of a trial is that of what it
+    tries.
+    """
+    env, worlds = world(), [params.seeds.of(split) for split in SPLITS]
+    asked = [
+        task
+        for split, space in zip(SPLITS, worlds, strict=True)
+        for task in tasks(split, env, params.evaluate, params.seed, space, "")
+    ]
+    words = {_plain(task.instruction) for task in asked if task.target == GOAL}
+    for skill in skills:
+        here = skill.environment == world.name and any(skill.seed in space for space in worlds)
+        if here or _plain(skill.instruction) in words:
+            what = f"world {skill.seed}" if here else f"instruction {skill.instruction!r:.100}"
+            raise UsageError(
+                f"Skill {skill.id} has the {what} of an episode that Bob is tried in, so he may "
+                "not look it up. Take what asks for it out of the documents, or choose another "
+                "seed."
+            )
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
 
 
 def report(

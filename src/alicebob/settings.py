@@ -25,6 +25,7 @@ __all__ = [
     "Base",
     "Block",
     "Bob",
+    "Count",
     "Env",
     "Evaluate",
     "Explore",
@@ -151,6 +152,8 @@ class Alice(Block):
     judge: Part
     advise: Part
     correct: Part = "embedded"
+    propose: Part = "embedded"
+    query: Part = "embedded"
     model: str
     adapter: Literal["none", "parent"]
     dtype: Literal["float32", "bfloat16", "float16"]
@@ -165,8 +168,8 @@ class Alice(Block):
 
     @model_validator(mode="after")
     def _fitting(self) -> Alice:
-        verbs = (self.explore, self.label, self.think, self.judge, self.advise)
-        if "model" in verbs and not self.model:
+        verbs = ("explore", "label", "think", "judge", "advise", "propose", "query")
+        if "model" in [getattr(self, verb) for verb in verbs] and not self.model:
             raise ValueError("alice.model must name a model where a verb of Alice is 'model'")
         if self.correct == "model":
             raise ValueError(
@@ -174,6 +177,8 @@ class Alice(Block):
             )
         if self.adapter == "parent" and self.model != "bob":
             raise ValueError("alice.adapter: parent needs alice.model: bob")
+        if self.query == "model" and self.adapter == "parent":
+            raise ValueError("alice.query: model is asked while Bob is tried; alice.adapter: none")
         if self.max_new_tokens >= self.context:
             raise ValueError("alice.max_new_tokens must be below alice.context")
         return self

@@ -11,7 +11,7 @@ import re
 
 from numpy.random import Generator
 
-__all__ = ["as_shown", "numbers", "run_of_words", "sides", "with_side"]
+__all__ = ["as_shown", "numbers", "retold", "run_of_words", "sides", "with_side"]
 
 _NUMBERED = re.compile(r"\b([a-z_]+)(\d+)\b")
 _SIDED = re.compile(r"\b([a-z_]+)_(left|right|up|down)\b")
@@ -43,6 +43,11 @@ def as_shown(action: str, observation: str) -> str:
     # Lower case may be longer than the text it comes from: then it is left as it is.
     shown = observation[at : at + len(name)] if at >= 0 else name
     return f"{verb}[{shown}]" if shown.lower() == name else action
+
+
+def retold(observation: str, told: str, instead: str) -> str:
+    """Return an observation with other words where it repeats, first, what was asked for."""
+    return observation.replace(told, instead, 1) if told else observation
 
 
 def run_of_words(text: str, most: int, draw: Generator) -> str:

@@ -30,6 +30,7 @@ __all__ = [
     "INTENT",
     "INVALID",
     "OPEN_PLAY",
+    "REFERENCE",
     "REFLECTION",
     "RIGHT",
     "WHOLE",
@@ -56,6 +57,7 @@ INVALID = "invalid_action"  # a reply that was no action of the environment's
 INTENT = "intent:"  # begins a tag that says what a turn was for, as its explorer meant it
 AIM = "aim:"  # begins a tag that says what a turn of a whole episode led to, as its labeller found
 COUNSEL = "counsel:"  # begins a tag that says what the teacher would have replied
+REFERENCE = "reference:"  # begins a tag that names a skill that was shown before the turn
 OPEN_PLAY = "open_play"  # the name of a skill that is a whole episode without a task
 CORRECTED = "corrected"  # and of one that a teacher watched, or a turn of it as she would have it
 WHOLE = (OPEN_PLAY, CORRECTED)  # whose turns serve one aim after another

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from numpy.random import Generator
 
-__all__ = ["goal", "instruction", "plain", "ways"]
+__all__ = ["STOP", "goal", "instruction", "plain", "ways"]
+
+_SMALL = (
+    "a an and are as at be but by for if in into is it no not of on or such that the their then "
+    "there these they this to was will with"
+)
+STOP = frozenset(_SMALL.split())  # words that say nothing, as Lucene has them
 
 PLAIN = 0.5  # share of instructions in the plainest form
 VERBS = {

@@ -1,4 +1,4 @@
-"""Alice, who teaches: one voice, six verbs.
+"""Alice, who teaches: one voice, eight verbs.
 
 `voice` is her; `room` says what a room must have, and `grid`, `shop` and `anywhere` are the rooms,
 by kind of world; `model` has the same verbs by a language model. `validity` checks what she labels

@@ -1,4 +1,4 @@
-"""Costs: what a verb of Alice asks of a language model in a round, at most, before anything runs.
+"""Costs: what the verbs of Alice ask of a language model in a round, at most, before anything runs.
 
 Counts are bounds, by what the parameters allow; a token is taken for three characters. Does not:
 run a model, or know a server's tokenizer.
@@ -6,10 +6,13 @@ run a model, or know a server's tokenizer.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from alicebob.envs.hooks import has_goals, suite_of
+from alicebob.envs.hooks import documents_of, has_goals, suite_of
+from alicebob.retrieval.documents import read_documents
 from alicebob.settings import Params
 
 __all__ = ["Asked", "asked"]
@@ -21,6 +24,7 @@ ANSWER = 60  # tokens of an answer, by guess
 THOUGHT = 15  # tokens of a thought in an answer
 FRAME = 350  # tokens of a prompt file
 SHOWN = 40  # turns of a trial that a judge is shown
+QUERIED = 7  # observations in a question for what to look up
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +44,16 @@ class Asked:
         )
 
 
-def asked(verb: str, params: Params, env: Any) -> Asked:
-    """Return what a verb asks in a round; nothing where it is embedded."""
-    if getattr(params.alice, verb) != "model":
-        return Asked()
-    return {
-        "explore": _explore,
-        "label": _label,
-        "think": _think,
-        "judge": _judge,
-        "advise": _advise,
-    }[verb](params, env)
+def asked(reads: Collection[str], params: Params, env: Any) -> Asked:
+    """Return what a part that reads these parameters asks in a round; what is embedded, nothing."""
+    silent = ("embedded", "none")
+    spoken = [name for name in ASKS if name in reads and _value(params, name) not in silent]
+    return sum((ASKS[name](params, env) for name in spoken), Asked())
+
+
+def _value(params: Params, name: str) -> Any:
+    block, _, key = name.partition(".")
+    return getattr(getattr(params, block), key)
 
 
 def _explore(params: Params, env: Any) -> Asked:
@@ -92,6 +95,30 @@ def _advise(params: Params, env: Any) -> Asked:
     return Asked(1, FRAME + 60 * len(suite_of(env)), 4 * ANSWER)
 
 
+def _propose(params: Params, env: Any) -> Asked:
+    own: Any = getattr(params, "learn_by_interact", None)
+    folder = (own.documents if own else "") or documents_of(env)
+    texts = [document.text for document in read_documents(Path(folder))] if folder else []
+    read = sum(map(len, texts)) // CHARACTERS + FRAME * len(texts)
+    return Asked(len(texts), read, len(texts) * ANSWER * (own.per_document if own else 1))
+
+
+def _query(params: Params, env: Any) -> Asked:
+    """Return a request a turn of both evaluations."""
+    amount = params.evaluate
+    turns = sum(trial.max_turns for trial in suite_of(env)) * amount.worlds
+    turns = 2 * (turns + amount.open_play * amount.max_turns)
+    return Asked(turns, turns * (QUERIED * _observation(env) + FRAME), turns * ANSWER)
+
+
+def _committee(params: Params, env: Any) -> Asked:
+    """Return a question of each judge on both instructions of what a model wrote words for."""
+    own: Any = getattr(params, "learn_by_interact")  # noqa: B009 - a method's block
+    count = 2 * params.alice.labels * own.judges
+    shown = own.longest * (_observation(env) + REPLY) + FRAME
+    return Asked(count, count * shown, count * ANSWER)
+
+
 def _observation(env: Any) -> int:
     """Return the tokens of an observation, measured on a few steps."""
     text, info = env.reset(seed=0)
@@ -103,3 +130,16 @@ def _observation(env: Any) -> int:
         if terminated or truncated:
             text, _ = env.reset(seed=0)
     return length // (SAMPLE + 1) // CHARACTERS + 1
+
+
+#: By the parameter that a part reads who asks, in the order in which they are summed.
+ASKS: Mapping[str, Callable[[Params, Any], Asked]] = {
+    "alice.explore": _explore,
+    "alice.label": _label,
+    "alice.think": _think,
+    "alice.judge": _judge,
+    "alice.advise": _advise,
+    "alice.propose": _propose,
+    "alice.query": _query,
+    "learn_by_interact.judges": _committee,
+}

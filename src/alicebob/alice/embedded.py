@@ -12,13 +12,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from alicebob.alice.attempt import Attempting, able
 from alicebob.alice.room import EVIDENCE, Room
 from alicebob.envs import World
 from alicebob.policies import Task
-from alicebob.rollout import Actor, Crew, play_all
+from alicebob.rollout import Actor, Build, Crew, play_all
 from alicebob.trace import Episode
 
-__all__ = ["explore", "learned"]
+__all__ = ["attempt", "explore", "learned"]
 
 FIRST = 4  # episodes of the very first generation; no later one is larger than all before it
 
@@ -40,6 +41,46 @@ def explore(
     `wishes` are weights of what to go for, `without` the priors of the room that are left out.
     Episodes already in `journals` are not played again; `done` is called for each all the same.
     """
+
+    def build(known: Any) -> Build:
+        return functools.partial(room.explorer, known, dict(wishes), tuple(without))
+
+    return _grown(build, world, memory, tasks, generation, journals, workers, done)
+
+
+def attempt(
+    room: Room,
+    world: World,
+    memory: Any,
+    tasks: Sequence[Task],
+    generation: int,
+    journals: Path,
+    workers: int = 1,
+    done: Callable[[Episode], object] = lambda episode: None,
+    without: Collection[str] = (),
+) -> tuple[list[Episode], Any]:
+    """Carry out the tasks, in the same generations; otherwise as `explore`.
+
+    Raises UsageError where her room carries out none.
+    """
+    made = able(room)
+
+    def build(known: Any) -> Build:
+        return functools.partial(Attempting, made, known, tuple(without))
+
+    return _grown(build, world, memory, tasks, generation, journals, workers, done)
+
+
+def _grown(
+    build: Callable[[Any], Build],
+    world: World,
+    memory: Any,
+    tasks: Sequence[Task],
+    generation: int,
+    journals: Path,
+    workers: int,
+    done: Callable[[Episode], object],
+) -> tuple[list[Episode], Any]:
     memory = memory.copy()
     episodes: list[Episode] = []
     with Crew(workers) as crew:
@@ -49,7 +90,7 @@ def explore(
             played = play_all(
                 tasks[first : first + size],
                 world,
-                Actor(functools.partial(room.explorer, memory, dict(wishes), tuple(without))),
+                Actor(build(memory)),
                 journals / f"generation-{first:05d}",
                 crew=crew,
                 done=done,

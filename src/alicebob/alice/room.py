@@ -106,7 +106,8 @@ class Room:
     verdicts on episodes, also on those without a task, for one of `reasons`; `advise` writes what
     to explore next. `reads` are the parameters that each verb's part looks at, beside its episodes.
     `guide` makes her counsel for an episode from its beginning, by a memory and the priors to leave
-    out; None where she knows no better than who acts.
+    out; None where she knows no better than who acts. `attempt` makes, of the same, what she does
+    herself about a task; None where she carries none out.
     `priors` are what is built into a verb and can be left out, by name, each in a sentence.
     `visits` is the number of episodes that are played in each world.
     """
@@ -126,6 +127,7 @@ class Room:
     priors: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))
     visits: int = 1
     guide: Callable[[Any, Collection[str], Live], Guide] | None = None
+    attempt: Callable[[Any, Collection[str], Live], Guide] | None = None
 
 
 def room(name: str) -> Room:

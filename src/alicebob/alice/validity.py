@@ -2,7 +2,8 @@
 
 An episode is replayed once, up to the last skill taken from it; a skill that was retold, with reset
 options of its own or with turns left out, is replayed by itself, and shows no action that is not
-its episode's. The counsel of a teacher that was not followed is about a turn that was.
+its episode's. A page may have the skill's instruction where it repeats the episode's. The counsel
+of a teacher that was not followed is about a turn that was.
 Invariant: the result does not depend on the number of workers. Does not: judge whether an
 instruction is well put.
 """
@@ -18,6 +19,7 @@ from alicebob.envs import World
 from alicebob.errors import AliceBobError
 from alicebob.processes import pool, surviving
 from alicebob.replay import retraced
+from alicebob.sight import retold
 from alicebob.trace import COUNSEL, Episode, Skill, Turn
 
 __all__ = ["check"]
@@ -91,17 +93,23 @@ def _retelling_fault(skill: Skill, episode: Episode) -> str:
 def _fault(skill: Skill, episode: Episode, good: int, reason: str) -> str:
     """Return why a skill is dropped, "" where it is not."""
     recorded = episode.turns[skill.start : skill.end]
-    if len(recorded) < len(skill.turns) or not all(map(_shown, skill.turns, recorded)):
+    told = episode.instruction, skill.instruction
+    shown = (_shown(*both, *told) for both in zip(skill.turns, recorded, strict=False))
+    if len(recorded) < len(skill.turns) or not all(shown):
         return "its turns are not its episode's"
     return reason if skill.end > good else ""
 
 
-def _shown(turn: Turn, recorded: Turn) -> bool:
-    """Say whether a turn is as it was recorded; of counsel that was not followed, where it was."""
-    if any(tag.startswith(COUNSEL) for tag in turn.tags):
-        return turn.observation == recorded.observation
-    told = turn.observation, turn.action, turn.events
-    return told == (recorded.observation, recorded.action, recorded.events)
+def _shown(turn: Turn, recorded: Turn, asked: str, told: str) -> bool:
+    """Say whether a turn is as it was recorded; of counsel that was not followed, where it was.
+
+    What was `asked` in the episode may stand there as what is `told` in the skill.
+    """
+    seen = recorded.observation
+    if turn.observation not in (seen, retold(seen, asked, told)):
+        return False
+    followed = not any(tag.startswith(COUNSEL) for tag in turn.tags)
+    return not followed or (turn.action, turn.events) == (recorded.action, recorded.events)
 
 
 def _replay_all(

@@ -1,4 +1,4 @@
-"""Alice: one voice with six verbs (explore, label, think, judge, advise, correct), one constructor.
+"""Alice: one voice with eight verbs, one constructor.
 
 Each verb is embedded, done by the room that knows the environment, or a language model's, done with
 that room's help; `params.yaml` says which, and this is the one place that looks. Invariant: whoever
@@ -7,54 +7,35 @@ calls a verb cannot tell who does it. Does not: know what a room or a model does
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from alicebob.alice import correct, embedded
+from alicebob.alice import correct
+from alicebob.alice.backward import Stretch
+from alicebob.alice.committee import Verdicts
 from alicebob.alice.feedback import Feedback, Verdict
+from alicebob.alice.propose import different
+from alicebob.alice.query import Asks
 from alicebob.alice.room import Room, room
+from alicebob.alice.speakers import Bars, Embedded, Said, Silent, Spoken
 from alicebob.envs import World, factory
-from alicebob.envs.hooks import offers, room_of, task_free
+from alicebob.envs.hooks import Trial, offers, room_of, task_free
 from alicebob.errors import UnknownName
-from alicebob.figures import share
 from alicebob.policies import Task
 from alicebob.progress import Bar
-from alicebob.rollout import Actor, seeds, workers
+from alicebob.retrieval.documents import Document
+from alicebob.rollout import Actor, seeds
 from alicebob.settings import BOBS_MODEL, BOBS_TEMPLATE, Params
-from alicebob.trace import OPEN_PLAY, Episode, Skill
-
-if TYPE_CHECKING:
-    from alicebob.alice.model.role import Role
-    from alicebob.policies.chat import Chat
+from alicebob.trace import Episode, Skill
 
 __all__ = ["Alice", "Said", "labels_open_play", "reads"]
 
 MEMORY = "knowledge.json"  # in a folder of episodes: what Alice knew after them
-VERBS = ("explore", "label", "think", "judge", "advise", "correct")
 #: What a language model reads, whatever it is asked.
 MODEL = ("model", "dtype", "context", "max_new_tokens", "temperature", "top_p")
 #: And what it reads where it is Bob's.
 BOBS = ["alice.adapter", *BOBS_MODEL, *BOBS_TEMPLATE]
-
-Bars = Callable[[str, int | None, str], Bar]
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """Skills with words: how many were lost, for which reason, and what was asked for them.
-
-    `files` are texts, by name, that are kept beside the skills of the round.
-    """
-
-    skills: list[Skill]
-    lost: Mapping[str, int] = field(default_factory=dict)
-    report: Mapping[str, Any] = field(default_factory=dict)
-    about: str = (
-        "Skills cut from task-free play, with instructions written afterwards; one file a round."
-    )
-    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def reads(params: Params, verbs: Iterable[str]) -> tuple[str, ...]:
@@ -114,12 +95,12 @@ class Alice:
         bar: Bars = Bar,
     ) -> None:
         self.room: Room = room(room_of(factory(params.env.spec)))
-        own = _Embedded(self.room, params, world, round_id, scratch, bar)
-        spoken = _Spoken(self.room, params, world, round_id, scratch, bar, own, adapter, ledger)
+        own = Embedded(self.room, params, world, round_id, scratch, bar)
+        spoken = Spoken(self.room, params, world, round_id, scratch, bar, own, adapter, ledger)
         self._kinds: Mapping[str, Any] = {
             "embedded": own,
             "model": spoken,
-            "none": _Silent(self.room),
+            "none": Silent(self.room),
         }
         self._params, self._world, self._round, self._bar = params, world, round_id, bar
 
@@ -180,6 +161,56 @@ class Alice:
         without = getattr(self._params.alice, "without", ())
         return correct.beside(self.room, actor, memory, lead, reflects, without)
 
+    def propose(
+        self, documents: Sequence[Document], each: int, worlds: Sequence[int]
+    ) -> tuple[list[Trial], dict[str, Any]]:
+        """Return up to `each` tasks of each document, no two the same, and what was asked.
+
+        What is posed may follow from `worlds`; the report says how many there were before what was
+        the same went. A task without a name succeeds where the environment says so.
+        """
+        found, asked = self._who("propose").propose(documents, each, worlds)
+        tasks = different(found)
+        return tasks, {
+            "documents": len(documents),
+            "posed": len(found),
+            "tasks": len(tasks),
+        } | asked
+
+    def attempt(self, tasks: Sequence[Task], memory: Any) -> tuple[list[Episode], Any]:
+        """Carry tasks out, as who explores; return the episodes and what she knows after."""
+        played: tuple[list[Episode], Any]
+        with self._bar("explore", len(tasks), "episode") as bar:
+            played = self._who("explore").attempt(tasks, memory, bar.episode)
+        return played
+
+    def backward(
+        self, found: Sequence[Stretch], episodes: Sequence[Episode]
+    ) -> tuple[list[tuple[Skill, Stretch]], dict[str, int], dict[str, Any]]:
+        """Return stretches of episodes as skills with instructions of both kinds, as who labels.
+
+        With how many were lost for which reason, and what was asked.
+        """
+        made: tuple[list[tuple[Skill, Stretch]], dict[str, int], dict[str, Any]]
+        made = self._who("label").backward(found, episodes)
+        return made
+
+    def approve(
+        self, skills: Sequence[tuple[Skill, Stretch]], judges: int
+    ) -> tuple[list[Verdicts], dict[str, Any]]:
+        """Return the verdicts of a committee on each skill, as who judges, and what was asked.
+
+        `judges` is how many a language model is.
+        """
+        found: tuple[list[Verdicts], dict[str, Any]]
+        found = self._who("judge").approve(skills, judges)
+        return found
+
+    def query(self) -> Asks:
+        """Return what makes, in the process that plays, what asks for references in words."""
+        made: Asks = self._who("query").query()
+        return made
+
     def advise(
         self,
         verdicts: Sequence[Verdict],
@@ -194,153 +225,3 @@ class Alice:
         who = self._who("advise")
         advised: tuple[Feedback, dict[str, Any]] = who.advise(verdicts, episodes, memory, counts)
         return advised
-
-
-@dataclass(frozen=True, slots=True)
-class _Embedded:
-    """The verbs as the room does them."""
-
-    room: Room
-    params: Params
-    world: World
-    round: str
-    scratch: Path
-    bar: Bars
-
-    @property
-    def visits(self) -> int:
-        return self.room.visits
-
-    def explore(
-        self, tasks: Any, memory: Any, wishes: Any, prose: str, done: Any
-    ) -> tuple[list[Episode], Any, list[str]]:
-        generation, journals = self.params.explore.generation, self.scratch / "journals"
-        without = getattr(self.params.alice, "without", ())  # declared where it matters
-        episodes, after = embedded.explore(
-            self.room,
-            self.world,
-            memory,
-            wishes,
-            tasks,
-            generation,
-            journals,
-            workers(),
-            done,
-            without,
-        )
-        return episodes, after, []
-
-    def label(self, episodes: Sequence[Episode]) -> Said:
-        return Said(self.room.label(episodes, self.round, self.world, self.params))
-
-    def think(self, skills: Sequence[Skill]) -> Said:
-        return Said([self.room.think(skill) for skill in skills])
-
-    def judge(
-        self, episodes: Sequence[Episode], memory: Any
-    ) -> tuple[list[Verdict], dict[str, Any]]:
-        return self.room.judge(episodes, memory), {}
-
-    def advise(
-        self, verdicts: Any, episodes: Any, memory: Any, counts: Any
-    ) -> tuple[Feedback, dict[str, Any]]:
-        return self.room.advise(self.round, verdicts, episodes, memory, counts), {}
-
-
-@dataclass(frozen=True, slots=True)
-class _Silent:
-    """Thinking, left out."""
-
-    room: Room
-
-    def think(self, skills: Sequence[Skill]) -> Said:
-        return Said([self.room.bare(skill) for skill in skills])
-
-
-@dataclass(slots=True)
-class _Spoken:
-    """The verbs as a language model does them, on what the room makes of the episodes."""
-
-    room: Room
-    params: Params
-    world: World
-    round: str
-    scratch: Path
-    bar: Bars
-    own: _Embedded
-    adapter: Path
-    ledger: Path
-    visits: int = 1
-
-    def _role(self) -> Role:
-        from alicebob.alice.model.role import Role
-
-        return Role.of(self.params, self.adapter, self.ledger)
-
-    def _asked(self, name: str) -> tuple[Chat, Path]:
-        folder = self.scratch / "asked"
-        folder.mkdir(exist_ok=True)
-        return self._role().chat(), folder / f"{name}.jsonl"
-
-    def explore(
-        self, tasks: Any, memory: Any, wishes: Any, prose: str, done: Any
-    ) -> tuple[list[Episode], Any, list[str]]:
-        from alicebob.alice.model.explore import explore, texts
-
-        # No wishes: after r000, or where an answer was rejected.
-        told = texts(prose if wishes else "", self.params.alice.personas)
-        role, journals = self._role(), self.scratch / "journals"
-        played = explore(role, told, self.room, self.world, memory, tasks, journals, done)
-        return *played, told
-
-    def label(self, episodes: Sequence[Episode]) -> Said:
-        from alicebob.alice.model.label import relabel, sample
-
-        chat, journal = self._asked("instruction")
-        found, left_out = sample(self.own.label(episodes).skills, self.params.alice.labels)
-        spoken = [skill for skill in found if skill.name != OPEN_PLAY]
-        with self.bar("instruction", len(spoken), "skill") as bar:
-            kept, tally = relabel(found, chat, journal, self.room.reworded, bar.tick)
-        told = [skill for skill in kept if skill.name != OPEN_PLAY]
-        agree = share(sum(map(self.room.names, told)), len(told))
-        report = {"left_out": left_out, "instruction": tally.to_json(), "agree": agree}
-        return Said(kept, _lost("instruction", found, kept), report)
-
-    def think(self, skills: Sequence[Skill]) -> Said:
-        from alicebob.alice.model.label import sample
-        from alicebob.alice.model.think import add_thoughts
-
-        chat, journal = self._asked("thoughts")
-        found, left_out = sample(skills, self.params.alice.labels)
-        found = self.own.think(found).skills  # those of open play keep these
-        spoken = [skill for skill in found if skill.name != OPEN_PLAY]
-        with self.bar("thoughts", len(spoken), "skill") as bar:
-            kept, tally = add_thoughts(found, chat, journal, bar.tick)
-        report = {"left_out": left_out, "thoughts": tally.to_json()}
-        return Said(kept, _lost("thoughts", found, kept), report)
-
-    def judge(
-        self, episodes: Sequence[Episode], memory: Any
-    ) -> tuple[list[Verdict], dict[str, Any]]:
-        from alicebob.alice.model.judge import agreement, judge_with
-
-        chat, journal = self._asked("judge")
-        with self.bar("judge", None, "episode") as bar:
-            verdicts, tally = judge_with(chat, episodes, journal, self.room.reasons, bar.tick)
-        asked = tally.to_json() | {"agreement": agreement(verdicts, episodes)}
-        return verdicts, {"judge": asked}
-
-    def advise(
-        self, verdicts: Any, episodes: Any, memory: Any, counts: Any
-    ) -> tuple[Feedback, dict[str, Any]]:
-        from alicebob.alice.model.advise import write_with
-
-        chat, journal = self._asked("feedback")
-        reasons = self.room.reasons
-        written, tally = write_with(chat, self.round, verdicts, memory, counts, reasons, journal)
-        return written, {"feedback": tally.to_json()}
-
-
-def _lost(what: str, before: Sequence[Skill], after: Sequence[Skill]) -> dict[str, int]:
-    lost = len(before) - len(after)
-    return {f"its {what} was rejected": lost} if lost else {}

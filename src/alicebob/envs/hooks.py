@@ -10,14 +10,16 @@
 - `score(rates)`: its own score, of the share of episodes in which each event happened
 - `render(size)`: a picture of the state, (size, size, 3), for replays
 - `words`: words of its texts that are rare in random play, for who builds a tokenizer
+- `documents`: a folder of documents about it, Markdown, HTML or text
 - `marks`: how its texts are cut for a tokenizer where they are more than words (`Marks`)
 
 Of the `info` of `reset` and `step`, all read: `admissible_actions`, what can be done now, where
 "..." is free to fill in; `events`, what this turn achieved; `success` and `progress` from 0 to 1,
-of the episode's goal; `result`, plain data about the episode, at its end; `invalid_action`, whether
-the action was none. The room "grid" reads `view`, `facing`, `position`, `inventory`, `sleeping`
-too, the room "shop" `page`, `product`, `options`, and the room "anywhere" `state`, plain data
-that says where it is better than the text does.
+of the episode's goal; `result`, plain data about the episode, at its end, in which `held_out` says
+that goals of other splits may ask for what was done; `invalid_action`, whether the action was none.
+The room "grid" reads `view`, `facing`, `position`, `inventory`, `sleeping` too, the room "shop"
+`page`, `product`, `options`, and the room "anywhere" `state`, plain data that says where it is
+better than the text does.
 
 An attribute of such a name that is something else (no text, no names, nothing to call) is no hook;
 what a hook gives that it should not is an EnvError. Does not: know any environment.
@@ -40,6 +42,7 @@ __all__ = [
     "Marks",
     "Trial",
     "actions_of",
+    "documents_of",
     "events_of",
     "has_goals",
     "hooks_of",
@@ -125,6 +128,11 @@ def _is_trial(found: Any) -> bool:
         return False
     texts = isinstance(found.name, str) and isinstance(found.instruction, str)
     return texts and bool(found.name) and isinstance(found.max_turns, int) and found.max_turns > 0
+
+
+def documents_of(env: Any) -> str:
+    """Return the folder of documents about an environment; "" for none."""
+    return _text(env, "documents")
 
 
 def has_goals(env: Any) -> bool:
@@ -220,7 +228,7 @@ def _marks(env: Any, name: str) -> Marks | None:
 
 #: How each hook is read, and what it is.
 HOOKS: Mapping[str, tuple[Callable[[Any, str], Any], str]] = {
-    **dict.fromkeys(("alice", "instructions"), (_text, "a string")),
+    **dict.fromkeys(("alice", "instructions", "documents"), (_text, "a string")),
     **dict.fromkeys(("actions", "events", "words"), (_names, "a list of strings")),
     **dict.fromkeys(("suite", "tasks", "task_free", "score", "render"), (_method, "a method")),
     "marks": (_marks, "Marks"),

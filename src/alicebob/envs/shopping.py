@@ -1,8 +1,8 @@
 """Shopping: what a shop made of pages and whoever shops there both speak.
 
 How a wish is put into words, with options and a price limit; the buttons that pages have and the
-marks of compact ones; the words that say nothing. Invariant: draws follow from names, the same in
-every process. Does not: know a product or a page.
+marks of compact ones. Invariant: draws follow from names, the same in every process. Does not: know
+a product or a page.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ __all__ = [
     "NO_LIMIT",
     "PREV",
     "SEP",
-    "STOP",
     "SUB_PAGES",
     "asked",
     "draw_for",
@@ -38,11 +37,6 @@ BAR = " | "  # between the parts of a line of a compact page
 CHOSEN = "chosen "  # begins the line of an option that was chosen
 NO_LIMIT = 1_000_000.0  # the price limit of a goal that has none
 STEPS = [10.0 * i for i in range(1, 100)]  # dollars that a limit may be
-_SMALL = (
-    "a an and are as at be but by for if in into is it no not of on or such that the their then "
-    "there these they this to was will with"
-)
-STOP = frozenset(_SMALL.split())
 #: A page's marks are whole, and the names of products go letter by letter.
 MARKS = Marks(
     pieces=(

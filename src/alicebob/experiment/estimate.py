@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from alicebob.alice.costs import Asked, asked
+from alicebob.alice.costs import asked
 from alicebob.bob.memory import Memory, shape_of, training_memory
 from alicebob.envs import World
 from alicebob.envs.hooks import suite_of
@@ -112,7 +112,7 @@ def _round(name: str, depth: int, params: Params, speeds: Mapping[str, float]) -
     costs = []
     for stage, count in counts.items():
         part = method(params.method).part(STAGES[stage].part)
-        said = sum((asked(verb, params, env) for verb in part.verbs), Asked())
+        said = asked(part.reads(params), params, env)
         costs.append(_timed(Cost(name, stage, **count, **asdict(said)), speeds))
     return costs
 

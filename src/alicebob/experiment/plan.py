@@ -40,6 +40,8 @@ MODELS = (
     ("bob", "model"),
     ("alice", "model"),
     ("eto", "experts"),
+    ("learn_by_interact", "documents"),
+    ("learn_by_interact", "embedder"),
 )  # names or places
 BEFORE = ("base", "start", "evaluate")  # the stages of r000
 AFTER = ("explore", "skills", "train", "evaluate", "feedback")

@@ -24,8 +24,10 @@ __all__ = ["spoken", "told"]
 #: By verb: the artifact, its report, the name that the answers have there, and the stage.
 REPORTS = {
     "explore": ("episodes", "report.json", "turns", "explore"),
+    "propose": ("episodes", "report.json", "propose", "explore"),
     "label": ("skills", "report.json", "instruction", "skills"),
     "think": ("skills", "report.json", "thoughts", "skills"),
+    "committee": ("skills", "report.json", "committee", "skills"),
     "judge": ("feedback", "asked.json", "judge", "feedback"),
     "advise": ("feedback", "asked.json", "feedback", "feedback"),
 }

@@ -97,7 +97,7 @@ class Exploration:
     """What came of exploring: episodes, and what Alice knows after them.
 
     `alices` says that it was she who played; `wishes` is what was gone for, `prompts` the texts
-    that a language model was told.
+    that a language model was told, `report` what else is to be counted.
     """
 
     episodes: Sequence[Episode]
@@ -106,6 +106,7 @@ class Exploration:
     alices: bool = True
     wishes: Mapping[str, float] = field(default_factory=dict)
     prompts: Sequence[str] = ()
+    report: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +132,12 @@ class Advice:
 class Part(Generic[T_co]):
     """A function of a round, with a name that stands for what it does and what it reads.
 
-    `reads` returns dotted names of parameters, or of whole blocks, for the parameters of a round;
-    `verbs` are those of Alice that it calls.
+    `reads` returns dotted names of parameters, or of whole blocks, for the parameters of a round.
     """
 
     name: str
     run: Callable[..., T_co]
     reads: Reads
-    verbs: Sequence[str] = ()
 
     def __call__(self, *given: Any) -> T_co:
         """Do it."""
@@ -160,7 +159,7 @@ def part(
             called = [other.reads(params) for other in parts]
             return (*reads(params, alice), *(name for some in (*own, *called) for name in some))
 
-        return Part(f"{run.__module__}:{run.__qualname__}", run, read, tuple(alice))
+        return Part(f"{run.__module__}:{run.__qualname__}", run, read)
 
     return made
 

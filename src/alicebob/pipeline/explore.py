@@ -33,7 +33,8 @@ def explore(context: Context) -> None:
         turns = [turn for episode in episodes for turn in episode.turns]
         lost = sum(INVALID in turn.tags for turn in turns)
         report["turns"] = {"asked": len(turns), "repaired": 0, "rejected": lost}
-    write_json(folder / "report.json", report | {"wishes": dict(found.wishes)})
+    report |= {"wishes": dict(found.wishes)} | dict(found.report)
+    write_json(folder / "report.json", report)
     facts: dict[str, Any] = {
         "lineage": " → ".join([*before, context.id]),
         "explored by": part,

@@ -7,15 +7,12 @@ import sys
 from alicebob import dataset
 from alicebob.alice.feedback import Feedback
 from alicebob.alice.voice import MEMORY
-from alicebob.bob.fitting import check_room
+from alicebob.bob.fitting import check_bob
 from alicebob.bob.sft import Lora, new_adapter, save_adapter
-from alicebob.envs.hooks import actions_of
 from alicebob.files import write_json
 from alicebob.pipeline.cards import lineage_table, model_card
 from alicebob.pipeline.run import Context
-from alicebob.policies.conversation import Conversation
 from alicebob.policies.models import load_base
-from alicebob.policies.template import Template
 
 __all__ = ["start"]
 
@@ -23,11 +20,9 @@ __all__ = ["start"]
 def start(context: Context) -> None:
     """Lay down no episodes, no skills, no feedback, and an adapter that changes nothing."""
     bob, nothing = context.params.bob, "Nothing was explored yet."
-    model, tokenizer = load_base(bob.model, bob.dtype, bob.revision, bob.attention)
-    env = context.world()
-    talk = Conversation(tokenizer, bob.preamble, actions_of(env), Template.of(bob))
+    model, _ = load_base(bob.model, bob.dtype, bob.revision, bob.attention)
     space = context.params.seeds.of("explore")
-    if warning := check_room(talk, env, space, bob.context, bob.max_new_tokens):
+    if warning := check_bob(bob, context.world(), space):
         print(f"Warning: {warning}", file=sys.stderr)
     line = [{"round": context.id, "kept": 0}]
     folder, where = context.lay("episodes"), context.read("episodes")

@@ -14,7 +14,7 @@ from numpy.random import Generator
 
 from alicebob.trace import Turn
 
-__all__ = ["Live", "Policy", "Reply", "Task"]
+__all__ = ["Live", "Policy", "Reference", "Refers", "Reply", "Task"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,21 @@ class Reply:
     loss_mask: tuple[int, ...] = ()
     prompt_tokens: int = 0
     reply_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What is told before an instruction, and the tags that a turn has for it."""
+
+    text: str = ""
+    tags: tuple[str, ...] = ()
+
+
+class Refers(Protocol):
+    """What finds references."""
+
+    def __call__(self, lives: Sequence[Live], room: Sequence[int]) -> list[Reference]:
+        """Return a reference for each live episode, of at most so many tokens."""
 
 
 class Policy(Protocol):

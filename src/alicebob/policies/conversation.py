@@ -18,7 +18,7 @@ from alicebob.policies.template import SYSTEM, Template
 
 __all__ = ["Conversation", "opening", "parse_reply", "window_start", "write_reply"]
 
-REMEMBERED = 10_000  # replies: few differ, and many turns share them
+REMEMBERED = 10_000  # replies and instructions: few differ, and many turns share them
 AFTER = ""  # what stands before a text: a special token
 PREAMBLES = ("brief", "full")
 _THOUGHT = re.compile(r"Thought:[ \t]*(.*?)\s*(?=\bAction:|\Z)", re.DOTALL)
@@ -154,6 +154,8 @@ class Conversation:
         """Return how many tokens the instruction adds to the first observation of a window."""
         if instruction not in self._heads:
             length = len(self.first(instruction, "x")) - len(self.next("x"))
+            if len(self._heads) > REMEMBERED:
+                self._heads.clear()
             self._heads[instruction] = length
         return self._heads[instruction]
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alicebob.policies import Live
+from alicebob.policies import Live, Refers
 from alicebob.policies.constraint import Choices
 from alicebob.policies.conversation import Conversation
 from alicebob.policies.reading import Kept, Reader
@@ -51,6 +51,7 @@ class Local(Speaker):
         constrained: bool = False,
         whose: str = "bob",
         reader: Reader | None = None,
+        refer: Refers | None = None,
     ) -> None:
         super().__init__(
             conversation,
@@ -60,6 +61,7 @@ class Local(Speaker):
             temperature=temperature,
             top_p=top_p,
             stop=stop,
+            refer=refer,
         )
         self.model = model.eval()
         self._choices = Choices(conversation, max_new_tokens, whose) if constrained else None

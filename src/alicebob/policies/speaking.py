@@ -9,10 +9,10 @@ there. Does not: run a model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from alicebob.policies import Live, Reply
+from alicebob.policies import Live, Reference, Refers, Reply
 from alicebob.policies.conversation import Conversation, parse_reply, window_start, write_reply
 from alicebob.policies.reading import Held
 
@@ -24,7 +24,8 @@ class Row(Held):
     """What is known of one episode and its place among the rows."""
 
     live: Live
-    head: int  # tokens of the instruction
+    head: int  # tokens of what is told before the first observation
+    told: str  # that is the instruction, with references before it
     start: int = 0  # first turn of the window
     pending: list[int] = field(default_factory=list)  # the end of the last reply, not yet read
     reads: list[int] = field(default_factory=list)  # tokens of each observation
@@ -35,8 +36,9 @@ class Speaker:
     """A policy that reads and writes tokens; who computes them says so in `_write`.
 
     `context` bounds prompt and reply together, `turns` the turns in it (0 is no bound). A reply
-    ends where one of `stop` stands in it. Raises UsageError where an instruction and one
-    observation do not fit.
+    ends where one of `stop` stands in it. `refer` gives references, anew at each turn, which stand
+    before the instruction in the room that instruction, observation and reply leave. Raises
+    UsageError where an instruction and one observation do not fit.
     """
 
     def __init__(
@@ -49,30 +51,31 @@ class Speaker:
         temperature: float,
         top_p: float,
         stop: Sequence[str],
+        refer: Refers | None = None,
     ) -> None:
         self.conversation = conversation
         self.context, self.turns, self.max_new_tokens = context, turns, max_new_tokens
         self.temperature, self.top_p = temperature, top_p
-        self.stop = tuple(stop)
+        self.stop, self.refer = tuple(stop), refer
         self._rows: dict[int, Row] = {}
 
     def start(self, wave: Sequence[Live]) -> None:
         """Give each episode of the wave an empty row."""
         self._rows = {
-            id(live): Row(
-                slot=slot, live=live, head=self.conversation.head_length(live.task.instruction)
-            )
+            id(live): Row(slot=slot, live=live, told=told, head=self.conversation.head_length(told))
             for slot, live in enumerate(wave)
+            for told in [live.task.instruction]
         }
 
     def act(self, lives: Sequence[Live]) -> list[Reply]:
         """Read each episode's new observation and write a reply to it."""
         rows = [self._rows[id(live)] for live in lives]
-        prompts = [self._prompt(row) for row in rows]
+        found = self._references(rows)
+        prompts = [self._prompt(row, own.text) for row, own in zip(rows, found, strict=True)]
         written = self._write(rows, prompts)
         return [
-            self._reply(row, len(prompt), ids)
-            for row, prompt, ids in zip(rows, prompts, written, strict=True)
+            replace(self._reply(row, len(prompt), ids), tags=own.tags)
+            for row, own, prompt, ids in zip(rows, found, prompts, written, strict=True)
         ]
 
     def finish(self, live: Live) -> Mapping[str, Any]:
@@ -87,16 +90,33 @@ class Speaker:
         """
         raise NotImplementedError
 
+    def _references(self, rows: Sequence[Row]) -> list[Reference]:
+        """Return what each row is told before its instruction."""
+        if self.refer is None:
+            return [Reference()] * len(rows)
+        talk = self.conversation
+        room = self.context - self.max_new_tokens - len(talk.end)
+        left = [
+            room
+            - talk.head_length(row.live.task.instruction)
+            - len(talk.next(row.live.observation))
+            for row in rows
+        ]
+        return self.refer([row.live for row in rows], left)
+
     def _stopped(self, written: Sequence[int]) -> bool:
         if not self.stop:
             return False
         text = self.conversation.decode(written)
         return any(mark in text for mark in self.stop)
 
-    def _prompt(self, row: Row) -> list[int]:
+    def _prompt(self, row: Row, reference: str) -> list[int]:
         """Return the tokens to read now; where the window moved, all after what is still right."""
         live = row.live
         replaced = self._replaced(row)
+        told = f"{reference}{live.task.instruction}"
+        if told != row.told:
+            row.told, row.head, replaced = told, self.conversation.head_length(told), True
         read = self.conversation.next(live.observation)
         row.reads.append(len(read))
         reserve = self.max_new_tokens + len(self.conversation.end)
@@ -122,7 +142,7 @@ class Speaker:
 
     def _window(self, row: Row) -> list[int]:
         seen = [turn.observation for turn in row.live.turns[row.start :]]
-        ids = self.conversation.first(row.live.task.instruction, [*seen, row.live.observation][0])
+        ids = self.conversation.first(row.told, [*seen, row.live.observation][0])
         for observation, reply in zip(
             [*seen[1:], row.live.observation], row.replies[row.start :], strict=False
         ):

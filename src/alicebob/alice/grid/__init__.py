@@ -68,4 +68,5 @@ ROOM = Room(
     ),
     priors=MappingProxyType({**PRIORS, "correct": PRIORS["explore"]}),
     guide=correct.GridGuide,
+    attempt=correct.GridGuide.trying,
 )

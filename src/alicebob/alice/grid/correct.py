@@ -34,15 +34,23 @@ ALONE = 1e9  # the weight of a task's own event: no other comes into question
 class GridGuide:
     """Her counsel in one episode; the event of its task, if it has one, is what she is after."""
 
-    def __init__(self, memory: Knowledge, without: Collection[str], live: Live) -> None:
+    @classmethod
+    def trying(cls, memory: Knowledge, without: Collection[str], live: Live) -> GridGuide:
+        """Return one that tries what is not known to work, and goes for all that may serve."""
+        return cls(memory, without, live, tries=True)
+
+    def __init__(
+        self, memory: Knowledge, without: Collection[str], live: Live, tries: bool = False
+    ) -> None:
         task = live.task
         wishes = {task.target: ALONE} if task.target else {}
         draw, begun = generator("counsel", task.id, task.seed), _begun(memory, live)
         own = replace(live, draw=draw, info={**live.info, "inventory": begun})
-        self._mind = Mind(memory, wishes, (*without, "hoard"), own, tries=False)
+        left_out = tuple(without) if tries else (*without, "hoard")
+        self._mind = Mind(memory, wishes, left_out, own, tries)
         self._senses = self._mind.senses
         self._senses.info = live.info
-        self._action = self._intent = ""
+        self._action, self._intent, self._tries = "", "", tries
 
     def counsel(self, live: Live) -> Counsel:
         """Return what she would do in the situation that he is in."""
@@ -93,7 +101,7 @@ class GridGuide:
     def _aim(self) -> str:
         """Return the event that her intent leads to as a rule, or its standing aim; "" for none."""
         model, about, focus = self._senses.model, self._about(), self._mind.aims.focus
-        if focus:
+        if focus and (focus in model.events or not self._tries):
             return focus if focus in model.events else ""
         for name in (USE + about, about):
             if name in model.intents and (events := model.intents[name].events):

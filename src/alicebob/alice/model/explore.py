@@ -85,8 +85,9 @@ def explore(
     """Let a language model play the tasks; return the episodes, in order, and the memory after.
 
     It is told one of the texts `told`, in turn, as it would be told an instruction; the episodes
-    have none, for there is no task. A model behind an endpoint plays as many at once as the
-    endpoint allows. Raises ProviderError where the endpoint stopped answering.
+    have none, for there is no task. Without texts it is told each task's own instruction. A model
+    behind an endpoint plays as many at once as the endpoint allows. Raises ProviderError where the
+    endpoint stopped answering.
     """
     memory = memory.copy()
     endpoint = role.endpoint() if role.served else None
@@ -94,9 +95,11 @@ def explore(
     actor = Actor(build, WIDTH, model_workers())
     if endpoint is not None:
         actor = Actor(build, 1, endpoint.concurrency, threads=True)
-    tasks = [replace(task, instruction=told[i % len(told)]) for i, task in enumerate(tasks)]
-    played = play_all(tasks, world, actor, journals, done=done)
-    return [e.evolve(instruction="") for e in learned(played, memory)], memory
+    own = list(tasks)
+    if told:
+        own = [replace(task, instruction=told[i % len(told)]) for i, task in enumerate(tasks)]
+    played = learned(play_all(own, world, actor, journals, done=done), memory)
+    return [e.evolve(instruction=t.instruction) for e, t in zip(played, tasks, strict=True)], memory
 
 
 def _build(role: Role, world: World, endpoint: Endpoint | None, watch: Senses) -> Watched:

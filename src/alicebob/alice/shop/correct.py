@@ -18,10 +18,10 @@ from alicebob.alice.shop.memory import Memory
 from alicebob.alice.shop.reading import Offer, Page, options_on, prices
 from alicebob.alice.shop.think import CHOSEN, SOUGHT
 from alicebob.alice.shop.watch import Reader
-from alicebob.envs.shopping import STOP
 from alicebob.policies import Live
 from alicebob.sight import as_shown
 from alicebob.trace import AIMLESS
+from alicebob.words import STOP
 
 __all__ = ["ShopGuide"]
 

@@ -22,11 +22,12 @@ from alicebob.alice.room import EVIDENCE
 from alicebob.alice.shop.memory import Known, Memory, head_of
 from alicebob.alice.shop.reading import Offer, Page, options_on, prices
 from alicebob.alice.shop.watch import Reader
-from alicebob.envs.shopping import NO_LIMIT, STOP, said
+from alicebob.envs.shopping import NO_LIMIT, said
 from alicebob.errors import UsageError
 from alicebob.policies import Live, Reply
 from alicebob.sight import as_shown
 from alicebob.trace import INTENT
+from alicebob.words import STOP
 
 __all__ = ["Shopper"]
 

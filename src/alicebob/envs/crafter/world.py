@@ -9,6 +9,7 @@ then from a generator of its own. Does not: change a rule of the game.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ class Crafter:
     alice = "grid"
     events = tuple(constants.achievements)
     words = text.WORDS
+    documents = str(Path(__file__).parent / "documents")
     marks = shopping.MARKS  # bases were built so
 
     def __init__(self, observation: str = "smartplay", limit: str | int = "crafter") -> None:

@@ -18,8 +18,8 @@ from alicebob.envs.webshop.files import FORMAT, Files
 from alicebob.envs.webshop.generated import Maker
 from alicebob.envs.webshop.goals import Goals, split_of
 from alicebob.envs.webshop.product import Product
-from alicebob.envs.webshop.search import Index
 from alicebob.errors import UsageError
+from alicebob.retrieval.bm25 import Index
 
 __all__ = ["KINDS", "Catalogue", "Generated", "open_catalogue"]
 

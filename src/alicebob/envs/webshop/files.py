@@ -26,8 +26,8 @@ from alicebob.envs.webshop import goals as goals_of
 from alicebob.envs.webshop.cache import built
 from alicebob.envs.webshop.goals import Goals, split_of
 from alicebob.envs.webshop.product import Goal, Product
-from alicebob.envs.webshop.search import Index
 from alicebob.errors import DamagedData, UsageError
+from alicebob.retrieval.bm25 import Index
 
 __all__ = ["FORMAT", "Files"]
 

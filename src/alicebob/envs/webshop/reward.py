@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from alicebob.envs.shopping import STOP
 from alicebob.envs.webshop.product import Goal, Product
 from alicebob.errors import UsageError
+from alicebob.words import STOP
 
 __all__ = ["TAGGERS", "Score", "Tagger", "score", "tagger"]
 

@@ -13,6 +13,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ class WebShop:
     instructions = "Buy what the instruction asks for."
     actions = ("search[words]", "click[what can be clicked]")
     alice = "shop"
+    documents = str(Path(__file__).parent / "documents")
     marks = MARKS
 
     def __init__(

@@ -1,9 +1,9 @@
-"""Search: BM25 as Lucene ranks it, with the text analysis that the original's index was made with.
+"""BM25 as Lucene ranks it, with Lucene's text analysis of English.
 
-k1 = 0.9, b = 0.4, document lengths rounded to a byte, ties by position: Anserini's defaults, which
-the original uses. The analysis is that of Lucene's English: words by Unicode's rules, possessives
-cut, 33 stop words, Porter's stemmer. Postings are flat arrays, which map from a file as they are.
-Invariant: the same texts give the same ranks in any process. Does not: know what a product is.
+k1 = 0.9, b = 0.4, document lengths rounded to a byte, ties by position: Anserini's defaults. The
+analysis: words by Unicode's rules, possessives cut, 33 stop words, Porter's stemmer. Postings are
+flat arrays, which map from a file as they are. Invariant: the same texts give the same ranks in any
+process. Does not: know what a text is about.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from alicebob.envs.shopping import STOP
+from alicebob.words import STOP
 
 __all__ = ["Index", "terms"]
 
