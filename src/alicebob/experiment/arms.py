@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -114,7 +115,10 @@ def _arm(label: str, text: str, settings: Any) -> Arm:
     named, colon, rest = text.partition(":")
     if not label and colon and WORD.fullmatch(named.strip()):
         label, text = named.strip(), rest
-    words = text.split()
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"The arm {text!r} cannot be read ({error}).") from None
     methods = [word for word in words if "=" not in word]
     if not methods:
         raise UsageError(f"The arm {text!r} names no method, such as exif.")
