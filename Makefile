@@ -33,7 +33,7 @@ rounds: setup $(patsubst weights/%.txt,$(VENV)/.%,$(wildcard weights/$(firstword
 
 ui: setup  ## open the MLflow UI on http://127.0.0.1:5000
 	alicebob sync
-	@echo "The rounds: http://127.0.0.1:$${PORT:-5000}/#/experiments/1/runs?compareRunsMode=CHART"
+	@echo "The rounds: http://127.0.0.1:$${PORT:-5000}/#/experiments/1/runs?viewStateShareKey=rounds"
 	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --port $${PORT:-5000}
 
 test: setup  ## set up and run the tests

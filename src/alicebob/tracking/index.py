@@ -7,10 +7,8 @@ project lies, also after that was moved. Does not: know what is sent to the runs
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import re
 import socket
 import sqlite3
 import time
@@ -28,11 +26,11 @@ from alicebob.untrusted import hidden, printable, secrets
 
 __all__ = [
     "BRANCH",
+    "CURRENT",
     "DEFAULT_URI",
     "PROCESS",
     "ROUND",
     "Index",
-    "cleaned",
     "process",
     "reaching",
     "refused",
@@ -48,6 +46,8 @@ ROUND = "alicebob.round"
 BRANCH = "alicebob.branch"
 PROCESS = "alicebob.process"  # who is sending, while a run is running
 SUPERSEDED = "alicebob.superseded"
+#: What is true of the runs that hold, as MLflow's search takes it.
+CURRENT = f"tags.`{ROUND}` IS NOT NULL and tags.`{SUPERSEDED}` IS NULL"
 PARENT = "mlflow.parentRunId"
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -58,19 +58,8 @@ QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 BATCH = {"metrics": 500, "params": 100}  # in one call; the server takes at most 1,000 and 100
-LONGEST = {"name": 250, "param": 6000}  # characters that MLflow takes
 PATIENCE = 5.0  # seconds for a database to answer
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
-
-
-def cleaned(name: str) -> str:
-    """Return a name as MLflow takes it: the same where it does; else what is odd in it replaced.
-
-    Two names stay two: one that was changed ends in a mark of its own.
-    """
-    plain = re.sub(r"[^\w\-. ]", "_", name)[: LONGEST["name"] - 10].strip(" .") or "_"
-    mark = hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:6]
-    return plain if plain == name else f"{plain}-{mark}"
 
 
 class Index:
@@ -89,12 +78,19 @@ class Index:
         own = "MLFLOW_TRACKING_URI" not in os.environ
         home = (Path.cwd() / ARTIFACTS).as_uri() if own else None
         found = self.client.get_experiment_by_name(EXPERIMENT)
+        self._told = found.tags if found else {}
         if found is None:
             self.experiment = self.client.create_experiment(EXPERIMENT, home)
         else:
             self.experiment = found.experiment_id
             if home and found.artifact_location != home:
                 _move(self.experiment, found.artifact_location, home)
+
+    def describe(self, tags: Mapping[str, str]) -> None:
+        """Set those tags of the experiment that differ."""
+        for name, value in tags.items():
+            if self._told.get(name) != value:
+                self.client.set_experiment_tag(self.experiment, name, value)
 
     def runs(self, kind: str, name: str) -> list[Any]:
         """Return the runs of a round (`ROUND`) or a branch (`BRANCH`), the newest first.
@@ -118,11 +114,11 @@ class Index:
             self.client.set_tag(run_id, PARENT, parent)
         elif not parent and PARENT in tags:
             self.client.delete_tag(run_id, PARENT)
-        if SUPERSEDED not in tags:
-            return False
-        self.client.delete_tag(run_id, SUPERSEDED)
-        self.client.update_run(run_id, name=title)
-        return True
+        if run.info.run_name != title:
+            self.client.update_run(run_id, name=title)
+        if SUPERSEDED in tags:
+            self.client.delete_tag(run_id, SUPERSEDED)
+        return SUPERSEDED in tags
 
     def supersede(self, run: Any, title: str, by: str, parent: str = "") -> None:
         """Mark a run as one that another has taken the place of."""
