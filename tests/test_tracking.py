@@ -380,7 +380,7 @@ def test_what_mlflow_refuses_of_one_round_keeps_no_other_back(project, monkeypat
     log = mlflow.MlflowClient.log_inputs
 
     def refuse(self, run_id, *given, **named):
-        if self.get_run(run_id).info.run_name == "r000":
+        if self.get_run(run_id).data.tags["alicebob.round"] == "r000":
             raise refusal
         return log(self, run_id, *given, **named)
 

@@ -12,10 +12,10 @@ import os
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
@@ -24,10 +24,14 @@ import psutil
 from alicebob.errors import AliceBobError
 from alicebob.untrusted import hidden, printable, secrets
 
+if TYPE_CHECKING:
+    from mlflow.entities import Span, TraceInfo
+
 __all__ = [
     "BRANCH",
     "CURRENT",
     "DEFAULT_URI",
+    "LINEAGE",
     "PROCESS",
     "ROUND",
     "Index",
@@ -147,14 +151,27 @@ class Index:
         """Send values at a step in few calls."""
         self.points(run, {(name, step): value for name, value in values.items()})
 
-    def points(self, run: str, values: Mapping[tuple[str, int], float]) -> None:
-        """Send values by name and step in few calls."""
+    def points(self, run: str, values: Mapping[tuple[str, int], float], model: str = "") -> None:
+        """Send values by name and step in few calls, as a model's where one is named."""
         from mlflow.entities import Metric
 
-        now, size = int(time.time() * 1000), BATCH["metrics"]
-        items = [Metric(name, float(v), now, step) for (name, step), v in sorted(values.items())]
+        now, size, of = int(time.time() * 1000), BATCH["metrics"], model or None
+        items = [
+            Metric(name, float(v), now, step, model_id=of)
+            for (name, step), v in sorted(values.items())
+        ]
         for first in range(0, len(items), size):
             self.client.log_batch(run, metrics=items[first : first + size])
+
+    def traces(self, told: Sequence[tuple[TraceInfo, list[Span]]]) -> None:
+        """Send traces, all their spans in one call; those that are there already give way."""
+        from mlflow.tracing.client import TracingClient
+
+        client = TracingClient(self.client.tracking_uri)
+        self.client.delete_traces(self.experiment, trace_ids=[info.trace_id for info, _ in told])
+        for info, _ in told:
+            client.start_trace(info)
+        client.log_spans(self.experiment, [span for _, spans in told for span in spans])
 
     def tags(self, run: str, values: Mapping[str, str]) -> None:
         """Set tags, at most a hundred, in one call."""

@@ -22,10 +22,12 @@ from alicebob.experiment.params import read_yaml
 from alicebob.experiment.places import place
 from alicebob.experiment.stages import address
 from alicebob.experiment.tree import ROOT_ROUND, branches, tree
+from alicebob.tracking import models
 from alicebob.tracking.index import BRANCH, CURRENT, ROUND, Index, reaching, refused, running, shown
 from alicebob.tracking.naming import CURVE, MACHINE, answer, titled
 from alicebob.tracking.notes import NOTE, of_experiment, of_lineage, of_round
 from alicebob.tracking.reading import Told, lineage_mark, read, worlds
+from alicebob.tracking.traces import shown_of, trace
 from alicebob.untrusted import printable
 
 __all__ = ["branch_run", "ended", "sync"]
@@ -73,6 +75,8 @@ def sync(finished: str = "", patience: float = math.inf) -> int:
                     raise TimeoutError(f"{patience:.0f} seconds were not enough")
                 try:
                     changed += _send(index, here, line.index(round_id), series)
+                except DamagedData as error:
+                    troubles.append(error)
                 except Exception as error:
                     if not refused(error):
                         raise
@@ -81,6 +85,8 @@ def sync(finished: str = "", patience: float = math.inf) -> int:
             _points(index, series, here)
         if told:
             index.describe(of_experiment(index.experiment, list(told.values()), CURRENT))
+        if changed:
+            models.champion(index, list(told.values()))
     if len(troubles) > 1:
         raise AliceBobError(" ".join(map(str, troubles)))
     for trouble in troubles:
@@ -200,7 +206,8 @@ def _fill(index: Index, run: Any, told: Told, depth: int) -> None:
     had, sent = run.data.metrics, dict(index.history(run, CURVE))
     numbers = {**told.values, **told.costs}
     index.params(run_id, {n: v for n, v in told.params.items() if n not in run.data.params})
-    index.points(run_id, {(n, depth): v for n, v in numbers.items() if had.get(n) != v})
+    model = models.model_of(index, run, told)
+    index.points(run_id, {(n, depth): v for n, v in numbers.items() if had.get(n) != v}, model)
     index.points(run_id, {at: v for at, v in told.curve.items() if at not in sent})
     experiment = os.environ.get("DVC_EXP_NAME")
     index.tags(run_id, {**told.tags, **({"dvc.experiment": experiment} if experiment else {})})
@@ -208,8 +215,18 @@ def _fill(index: Index, run: Any, told: Told, depth: int) -> None:
     for path in told.files:
         client.log_artifact(run_id, str(path), "feedback" if path.parent.name == told.id else None)
     _table(index, run, told.table)
+    _traces(index, run_id, told)
+    models.register(index, run, told, model)
     index.tags(run_id, {FINGERPRINT: told.mark})  # last: its presence means that all was sent
     index.finish(run_id)
+
+
+def _traces(index: Index, run: str, told: Told) -> None:
+    """Show some of the round's episodes, turn by turn, with what Alice says of them."""
+    judge = told.params.get("alice.model", "") if told.params.get("alice.judge") == "model" else ""
+    shown = [trace(e, v, run, index.experiment, judge) for e, v in shown_of(told.id)]
+    if shown:
+        index.traces(shown)
 
 
 def _digest(md5: str) -> str:

@@ -67,7 +67,7 @@ def named(figures: Mapping[str, Any]) -> dict[str, float]:
 
 
 def titled(round_id: str, params: Mapping[str, str]) -> str:
-    """Return what a round's row says: `r002 · exif · crafter`."""
+    """Return what a round's row says: `r002 · exif · WORLD`."""
     method = {"none": "untrained"}.get(params.get("method", ""), params.get("method", ""))
     return " · ".join(filter(None, (round_id, method, params.get("env.spec", ""))))
 
