@@ -11,9 +11,10 @@ from evaluated import lay_out, note, write
 
 from alicebob import dataset
 from alicebob.cli import main
+from alicebob.experiment.examples import chosen
 from alicebob.trace import Episode, Outcome, Turn
 from alicebob.tracking import sync
-from alicebob.tracking.traces import TRACES, TURNS, chosen
+from alicebob.tracking.traces import TRACES, TURNS
 
 
 @pytest.fixture(scope="module")

@@ -522,7 +522,7 @@ def test_make_rounds_tells_dvc_of_no_git_only_where_there_is_none(
     assert said == [*([] if repository else no_git), *RUNS]
 
 
-RUNS = ["dvc repro", "alicebob sync", "alicebob round list"]
+RUNS = ["dvc repro", "alicebob sync", "alicebob report", "alicebob round list"]
 
 
 @pytest.mark.parametrize("how", ["moved", "copied"])

@@ -12,11 +12,13 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from alicebob.errors import AliceBobError, DamagedData
+from alicebob.experiment.examples import examples
 from alicebob.experiment.lock import Lock, PlanLost, stages_of
 from alicebob.experiment.params import read_yaml
 from alicebob.experiment.places import place
@@ -27,10 +29,10 @@ from alicebob.tracking.index import BRANCH, CURRENT, ROUND, Index, reaching, ref
 from alicebob.tracking.naming import CURVE, MACHINE, answer, titled
 from alicebob.tracking.notes import NOTE, of_experiment, of_lineage, of_round
 from alicebob.tracking.reading import Told, lineage_mark, read, worlds
-from alicebob.tracking.traces import shown_of, trace
+from alicebob.tracking.traces import TRACES, trace
 from alicebob.untrusted import printable
 
-__all__ = ["branch_run", "ended", "sync"]
+__all__ = ["attach", "branch_run", "ended", "sync"]
 
 FINGERPRINT = "alicebob.fingerprint"
 POINT = "alicebob.point."
@@ -92,6 +94,16 @@ def sync(finished: str = "", patience: float = math.inf) -> int:
     for trouble in troubles:
         raise trouble
     return changed
+
+
+def attach(*paths: Path) -> None:
+    """Show files about all rounds with each branch of the lineage; trouble is a warning."""
+    with reaching("the report is not shown there"):
+        index = Index(lineage_mark(Lock()))
+        for head in branches(tree(read_yaml())):
+            for run in index.runs(BRANCH, head)[:1]:
+                for path in paths:
+                    index.client.log_artifact(run.info.run_id, str(path))
 
 
 def _read(
@@ -224,7 +236,7 @@ def _fill(index: Index, run: Any, told: Told, depth: int) -> None:
 def _traces(index: Index, run: str, told: Told) -> None:
     """Show some of the round's episodes, turn by turn, with what Alice says of them."""
     judge = told.params.get("alice.model", "") if told.params.get("alice.judge") == "model" else ""
-    shown = [trace(e, v, run, index.experiment, judge) for e, v in shown_of(told.id)]
+    shown = [trace(e, v, run, index.experiment, judge) for e, v in examples(told.id, TRACES)]
     if shown:
         index.traces(shown)
 

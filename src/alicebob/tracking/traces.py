@@ -1,8 +1,7 @@
 """Traces: some of a round's episodes, turn by turn, and what Alice says of each.
 
-Of validation, the split that she looks at: as many skills as there is room for, failures and
-successes in turn. Invariant: equal files choose equal episodes; no more than `TRACES` a round, and
-`TURNS` of each. A millisecond stands for a turn: the files keep no clock. Does not: judge.
+Of validation, the split that she looks at. Invariant: no more than `TRACES` a round, and `TURNS` of
+each. A millisecond stands for a turn: the files keep no clock. Does not: judge.
 """
 
 from __future__ import annotations
@@ -10,78 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain, zip_longest
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from alicebob import dataset
 from alicebob.alice.feedback import Verdict
-from alicebob.errors import DamagedData
-from alicebob.experiment.places import place
-from alicebob.trace import OPEN_PLAY, Episode, Outcome, Turn
+from alicebob.experiment.examples import skill_of
+from alicebob.trace import Episode, Outcome, Turn
 from alicebob.untrusted import printable
 
 if TYPE_CHECKING:
     from mlflow.entities import Feedback, Span, TraceInfo
 
-__all__ = ["chosen", "shown_of", "trace", "verdicts"]
+__all__ = ["TRACES", "trace"]
 
 TRACES = 12
 TURNS = 40  # from the front and from the end of an episode
 LONGEST = 4000  # characters of a text
 MILLION = 1_000_000  # nanoseconds in a millisecond
-
-
-def shown_of(round_id: str) -> list[tuple[Episode, Verdict | None]]:
-    """Return the episodes of a round that are shown, each with Alice's verdict where she gave one.
-
-    None where they were not pulled from DVC; raises DamagedData.
-    """
-    path = place("evaluations", round_id) / "validation.parquet"
-    if not path.exists():
-        return []
-    said = verdicts(round_id)
-    return [(e, said.get(e.id)) for e in chosen(dataset.read_episodes(path), said, TRACES)]
-
-
-def verdicts(round_id: str) -> dict[str, Verdict]:
-    """Return Alice's verdicts by episode; raises DamagedData, naming the file."""
-    path = place("feedback", round_id) / "verdicts.json"
-    if not path.exists():
-        return {}
-    try:
-        found = [Verdict(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
-        return {verdict.episode: verdict for verdict in found}
-    except (OSError, ValueError, TypeError) as error:
-        raise DamagedData(
-            f"{path} holds no verdicts ({error}). Restore it with 'dvc checkout'."
-        ) from error
-
-
-def chosen(episodes: Iterable[Episode], said: Mapping[str, Verdict], most: int) -> list[Episode]:
-    """Return at most so many episodes: failures and successes in turn, of different skills first.
-
-    Whether one was a success is what Alice says, else how it ended.
-    """
-    sides: dict[bool, dict[str, list[Episode]]] = {False: {}, True: {}}
-    for episode in episodes:
-        sides[_won(episode, said)].setdefault(skill_of(episode), []).append(episode)
-    lost, won = (
-        chain.from_iterable(zip_longest(*(of[name] for name in sorted(of))))
-        for of in sides.values()
-    )
-    both = chain.from_iterable(zip_longest(filter(None, lost), filter(None, won)))
-    return list(filter(None, both))[:most]
-
-
-def _won(episode: Episode, said: Mapping[str, Verdict]) -> bool:
-    verdict = said.get(episode.id)
-    return verdict.success if verdict else episode.outcome is Outcome.SUCCESS
-
-
-def skill_of(episode: Episode) -> str:
-    """Return the name of what an episode was a trial of."""
-    return str(episode.meta.get("target") or OPEN_PLAY)
 
 
 def trace(
