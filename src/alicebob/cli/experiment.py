@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -10,7 +11,7 @@ from alicebob.cli.numbers import PRICES, Finite
 from alicebob.cli.pairs import with_settings
 from alicebob.errors import UsageError
 
-__all__ = ["estimate", "init", "sync"]
+__all__ = ["estimate", "init", "report", "sync"]
 
 
 @click.command()
@@ -71,6 +72,26 @@ def estimate(prices: tuple[float, float] | None, device: float | None) -> None:
         if device is not None:
             raise
         click.echo(f"Memory of training: unknown. {error}", err=True)
+
+
+@click.command()
+@click.argument("path", default="report.html", type=click.Path(path_type=Path, dir_okay=False))
+def report(path: Path) -> None:
+    """Write all rounds as one page to PATH (report.html), and beside it as Markdown.
+
+    What Bob can do by round, beside what others have reached; what Alice said, what it took, and
+    some episodes of the newest round as replays. The page needs nothing else, and is shown in
+    MLflow among the artifacts of the lineage.
+    """
+    from alicebob.experiment.report import as_html, as_markdown
+    from alicebob.files import write_text
+    from alicebob.tracking import attach
+
+    beside = path.with_suffix(".md")
+    for each, text in ((path, as_html()), (beside, as_markdown())):
+        write_text(each, text)
+    attach(path, beside)
+    click.echo(f"Wrote {path} and {beside}.", err=True)
 
 
 @click.command()
