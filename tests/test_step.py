@@ -160,7 +160,8 @@ def test_where_she_knows_no_better_one_sentence_says_so():
     values = dict.fromkeys(Alice.model_fields)
     fine = {"model": "bob", "adapter": "none", "dtype": "float32", "personas": [], "without": []}
     numbers = {"context": 900, "turns": 0, "max_new_tokens": 90, "temperature": 0.0, "top_p": 1.0}
-    verbs = dict.fromkeys(("explore", "label", "think", "judge", "advise", "correct"), "embedded")
+    names = ("explore", "label", "think", "judge", "advise", "correct", "propose", "query")
+    verbs = dict.fromkeys(names, "embedded")
     values |= fine | numbers | verbs | {"labels": 1}
     assert Alice(**values).correct == "embedded"
     with pytest.raises(ValueError, match=r"alice\.correct must be embedded"):

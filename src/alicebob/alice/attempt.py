@@ -1,6 +1,7 @@
 """Attempt: Alice carries out tasks, by what she knows, and tries what she does not know.
 
-What she does at a turn is what she would counsel another there, so that her turns have thoughts.
+What she does at a turn is what she would counsel another there, so that her turns have thoughts;
+where her room has no counsel she explores, with a wish.
 Invariant: an episode depends on its task and on what she knew before it. Does not: know how a room
 works out its counsel.
 """
@@ -11,24 +12,49 @@ import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from alicebob.alice.room import EVIDENCE, Guide, Room
-from alicebob.errors import UsageError
-from alicebob.policies import Live, Reply
-from alicebob.trace import AIM
+from alicebob.alice.room import EVIDENCE, Counsel, Guide, Room
+from alicebob.policies import Live, Policy, Reply
+from alicebob.trace import AIM, INTENT
 
-__all__ = ["Attempting", "able"]
+__all__ = ["Attempting", "made_for"]
+
+WISH = 100.0  # the weight of a task's own event
 
 Made = Callable[[Any, Collection[str], Live], Guide]
 
 
-def able(room: Room) -> Made:
-    """Return how the Alice of a room carries out a task; UsageError where she cannot."""
-    if room.attempt is None:
-        raise UsageError(
-            "The embedded Alice of this environment carries out no tasks. Let Bob play them "
-            "(learn_by_interact.actor: bob) or a language model (alice.explore: model)."
+def made_for(room: Room) -> Made:
+    """Return what makes, in a room, the guide that Alice follows about a task."""
+    return room.attempt or functools.partial(Exploring, room.explorer)
+
+
+class Exploring:
+    """The guide of a room without one: it explores, with the event of the task as its wish."""
+
+    def __init__(
+        self, explorer: Callable[..., Policy], memory: Any, without: Collection[str], live: Live
+    ) -> None:
+        self._policy = explorer(
+            memory, {live.task.target: WISH} if live.task.target else {}, without
         )
-    return room.attempt
+        self._policy.start([live])
+
+    def counsel(self, live: Live) -> Counsel:
+        """Return what it does, which is then done."""
+        (reply,) = self._policy.act([live])
+        return Counsel(reply.action, reply.thought, reply.tags)
+
+    def approves(self, live: Live, action: str, thought: str) -> Counsel | None:
+        """Judge nobody."""
+        return None
+
+    def saw(self, live: Live, action: str) -> None:
+        """Take note of nothing: what is done is its own."""
+
+    def close(self, live: Live) -> Mapping[str, Any]:
+        """Return what the episode taught."""
+        taught: Mapping[str, Any] = self._policy.finish(live)[EVIDENCE]
+        return taught
 
 
 class Attempting:
@@ -53,5 +79,5 @@ class Attempting:
     def _acted(self, live: Live, guide: Guide) -> Reply:
         said = guide.counsel(live)
         guide.saw(live, said.action)
-        tags = tuple(tag for tag in said.tags if not tag.startswith(AIM))
+        tags = tuple(tag for tag in said.tags if not tag.startswith((AIM, INTENT)))
         return Reply(said.action, said.thought, tags)

@@ -92,11 +92,14 @@ def sift(found: Sequence[Stretch]) -> tuple[list[Stretch], dict[str, int]]:
     observations, and what ends in what goals of other splits ask for (`held_out` in the result).
     """
     kept: dict[tuple[tuple[str, str], ...], Stretch] = {}
+    taken: dict[str, tuple[tuple[str, str], ...]] = {}  # by episode, shared by its stretches
     lost: Counter[str] = Counter()
     for stretch in found:
-        steps = tuple((turn.observation, turn.action) for turn in stretch.turns)
-        whole = stretch.end == len(stretch.episode.turns)
-        if whole and dict(stretch.episode.summary.get("result") or {}).get("held_out"):
+        if (episode := stretch.episode).id not in taken:
+            taken[episode.id] = tuple((turn.observation, turn.action) for turn in episode.turns)
+        steps = taken[episode.id][stretch.start : stretch.end]
+        whole = stretch.end == len(episode.turns)
+        if whole and dict(episode.summary.get("result") or {}).get("held_out"):
             lost["it ends in what is held out"] += 1
         elif any(one == other for one, other in pairwise(steps)):
             lost["it repeats a step"] += 1

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from alicebob.alice.attempt import Attempting, able
+from alicebob.alice.attempt import Attempting, made_for
 from alicebob.alice.room import EVIDENCE, Room
 from alicebob.envs import World
 from alicebob.policies import Task
@@ -59,11 +59,8 @@ def attempt(
     done: Callable[[Episode], object] = lambda episode: None,
     without: Collection[str] = (),
 ) -> tuple[list[Episode], Any]:
-    """Carry out the tasks, in the same generations; otherwise as `explore`.
-
-    Raises UsageError where her room carries out none.
-    """
-    made = able(room)
+    """Carry out the tasks, in the same generations; otherwise as `explore`."""
+    made = made_for(room)
 
     def build(known: Any) -> Build:
         return functools.partial(Attempting, made, known, tuple(without))

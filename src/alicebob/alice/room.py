@@ -107,7 +107,7 @@ class Room:
     to explore next. `reads` are the parameters that each verb's part looks at, beside its episodes.
     `guide` makes her counsel for an episode from its beginning, by a memory and the priors to leave
     out; None where she knows no better than who acts. `attempt` makes, of the same, what she does
-    herself about a task; None where she carries none out.
+    herself about a task; None where she explores, with a wish for its event.
     `priors` are what is built into a verb and can be left out, by name, each in a sentence.
     `visits` is the number of episodes that are played in each world.
     """

@@ -58,7 +58,7 @@ def check_room(
     whole += -whole % ROUND
     found = []
     if needed > context:
-        beside = f", {references} of references" if references else ""
+        beside = f", {references} of references," if references else ""
         found.append(
             f"a prompt of {prompt} tokens{beside} and a reply of {max_new_tokens} do not fit"
         )

@@ -32,7 +32,8 @@ MODES: dict[str, tuple[bool, str]] = {
     "both": (True, "query"),
 }
 WITH_MEANING = tuple(name for name, (_, meaning) in MODES.items() if meaning)
-HEAD, TAIL = "For reference, what was done elsewhere:\n\n", "Now it is about this:\n"
+HEAD = "For reference, what others did, with what they saw and what they answered:\n\n"
+TAIL = "Now it is your turn. Answer as they did.\n"
 Queries = Callable[[Sequence[Live]], list[str]]
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from alicebob import dataset, evaluation
-from alicebob.alice.backward import sift, spread, stretches
+from alicebob.alice.backward import REPLICATE, sift, spread, stretches
 from alicebob.alice.committee import lines, unanimous
 from alicebob.alice.voice import reads
 from alicebob.bob import playing
@@ -51,6 +51,7 @@ class LearnByInteract(Block):
     actor: Literal["alice", "bob"] = "alice"
     longest: Count = 8
     most: Count = 20_000
+    replicate: bool = True
     judges: Annotated[int, Field(ge=2)] = 2
     sft: bool = True
     retrieve: Literal["none", "instruction", "observation", "model", "both"] = "none"
@@ -123,7 +124,7 @@ def _judges(params: Params) -> Sequence[str]:
     return _named("judges") if params.alice.judge == "model" else []
 
 
-@part(*_named("longest", "most"), _judges, alice=["label", "judge"])
+@part(*_named("longest", "most", "replicate"), _judges, alice=["label", "judge"])
 def backwards(round_: Round) -> Said:
     """Make skills of every stretch of every episode; keep those that all judges accept."""
     alice, own = round_.alice, _own(round_.params)
@@ -131,7 +132,8 @@ def backwards(round_: Round) -> Said:
     found = [each for episode in episodes for each in stretches(episode, own.longest)]
     sifted, lost = sift(found)
     kept = spread(sifted, own.most)
-    told, unsaid, asked = alice.backward(kept, episodes)
+    both, unsaid, asked = alice.backward(kept, episodes)
+    told = [each for each in both if own.replicate or each[0].name != REPLICATE]
     votes, judged = alice.approve(told, getattr(own, "judges", 0))
     skills = [skill for skill, _ in told]
     good = [skill for skill, vote in zip(skills, votes, strict=True) if unanimous(vote)]
@@ -187,12 +189,5 @@ def looking_up(round_: Round, adapter: Path, width: int) -> Actor:
 
 
 METHOD = Method(
-    NAME,
-    "arXiv 2501.10893",
-    rollouts,
-    backwards,
-    taught,
-    looking_up,
-    nothing_back,
-    LearnByInteract,
+    NAME, "arXiv 2501.10893", rollouts, backwards, taught, looking_up, nothing_back, LearnByInteract
 )
