@@ -17,16 +17,6 @@ from alicebob.tracking import sync
 from alicebob.tracking.traces import TRACES, TURNS
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory):
-    """An empty index; to make its tables takes MLflow seconds."""
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
 def project(tmp_path, monkeypatch, empty):
     """A repository after two rounds, with Bob's episodes of r001."""

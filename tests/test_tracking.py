@@ -29,16 +29,6 @@ CURVE = [
 ]
 
 
-@pytest.fixture(scope="session")
-def empty(tmp_path_factory):
-    """An empty index; to make its tables takes MLflow seconds."""
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
 def use(empty, tmp_path, monkeypatch):
     """Use another index, an empty one."""

@@ -135,6 +135,11 @@ class Index:
         if run.info.status == "RUNNING":
             self.client.set_terminated(run_id, "KILLED")
 
+    def left(self) -> list[Any]:
+        """Return the runs that look as if they were running and whose process has gone."""
+        found = self.client.search_runs([self.experiment], "attributes.status = 'RUNNING'")
+        return [run for run in found if PROCESS in run.data.tags and not running(run)]
+
     def finish(self, run: str) -> None:
         """Show a run as finished, now."""
         self.client.set_terminated(run, "FINISHED")

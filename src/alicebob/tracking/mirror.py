@@ -32,7 +32,7 @@ from alicebob.tracking.reading import Told, lineage_mark, read, worlds
 from alicebob.tracking.traces import TRACES, trace
 from alicebob.untrusted import printable
 
-__all__ = ["attach", "branch_run", "ended", "sync"]
+__all__ = ["attach", "branch_run", "ended", "left", "sync"]
 
 FINGERPRINT = "alicebob.fingerprint"
 POINT = "alicebob.point."
@@ -104,6 +104,18 @@ def attach(*paths: Path) -> None:
             for run in index.runs(BRANCH, head)[:1]:
                 for path in paths:
                     index.client.log_artifact(run.info.run_id, str(path))
+
+
+def left(repair: bool) -> list[str]:
+    """Return the names of runs whose process was killed; show them as such where `repair` says."""
+    names: list[str] = []
+    with reaching("runs that were killed are not looked for"):
+        index = Index(lineage_mark(Lock()))
+        for run in index.left():
+            names.append(str(run.info.run_name))
+            if repair:
+                index.client.set_terminated(run.info.run_id, "KILLED")
+    return names
 
 
 def _read(
