@@ -29,11 +29,11 @@ rounds: setup $(patsubst weights/%.txt,$(VENV)/.%,$(wildcard weights/$(firstword
 	$(if $(PRESET),alicebob init --preset $(PRESET))
 	@test -e .git || $(GIT) rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
 	dvc repro
-	alicebob sync; alicebob round list
+	alicebob sync; alicebob report; alicebob round list
 
 ui: setup  ## open the MLflow UI on http://127.0.0.1:5000
 	alicebob sync
-	@echo "The rounds: http://127.0.0.1:$${PORT:-5000}/#/experiments/1/runs?compareRunsMode=CHART"
+	@echo "The rounds: http://127.0.0.1:$${PORT:-5000}/#/experiments/1/runs?viewStateShareKey=rounds"
 	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --port $${PORT:-5000}
 
 test: setup  ## set up and run the tests

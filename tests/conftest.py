@@ -180,3 +180,13 @@ def pytest_collection_modifyitems(items):
     """Begin with the files that take minutes, so that no worker ends with one of them alone."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory):
+    """An empty index; to make its tables takes MLflow seconds."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path

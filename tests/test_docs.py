@@ -41,11 +41,15 @@ SOURCES = [
 NEEDS = {
     ("README.md", "needs-gpu needs-key"): "export ALICEBOB_ALICE_URL=https://...",
     ("README.md", "needs-server"): "export MY_KEY=...",
+    ("compare.md", "needs-commit"): 'alicebob compare "exif" "explore_first" "exif exif step"',
     ("models.md", "needs-server"): "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve",
 }
 #: Commands in the text that are not run, with the reason; those with a word for the reader to fill
 #: in, such as NAME or ..., are read too, and not run.
 NOT_RUN = {
+    'alicebob compare "exif" "exif exif step" --seeds 1,2,3': "hours; its tests run some",
+    "alicebob compare methods": "hours",
+    "dvc queue start": "leaves a worker behind",
     "make ui": "serves until it is ended",
     "source .venv/bin/activate": "the environment is the one that runs the tests",
     "make .venv/.minilm": "needs a network",

@@ -29,16 +29,6 @@ CURVE = [
 ]
 
 
-@pytest.fixture(scope="session")
-def empty(tmp_path_factory):
-    """An empty index; to make its tables takes MLflow seconds."""
-    from mlflow import MlflowClient
-
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
 def use(empty, tmp_path, monkeypatch):
     """Use another index, an empty one."""
@@ -96,12 +86,16 @@ def client():
 
 
 def runs():
+    """Return the runs by round, and those of branches as "lineage HEAD"."""
     found = client().search_runs([client().get_experiment_by_name("alicebob").experiment_id])
     names = {}
     for run in found:
-        names.setdefault(re.sub("lineage [0-9a-f]{6}", "lineage", run.info.run_name), []).append(
-            run
-        )
+        tags = run.data.tags
+        head = tags.get("alicebob.branch", "").removeprefix("r000")
+        name = tags.get("alicebob.round") or f"lineage {head}".strip()
+        marked = "alicebob.superseded" in tags
+        assert run.info.run_name.endswith(" (superseded)") == marked
+        names.setdefault(name + " (superseded)" * marked, []).append(run)
     return names
 
 
@@ -121,17 +115,66 @@ def test_sync_shows_rounds_side_by_side_and_doubles_nothing(project):
     lineage, first = only("lineage"), only("r001")
     assert first.data.tags["mlflow.parentRunId"] == lineage.info.run_id
     assert re.fullmatch("[0-9a-f]{32}", first.data.tags["dvc.train.bob"])
-    assert first.data.metrics["test.skills.success"] == 0.4
+    assert first.data.metrics["bob/skills"] == 0.4
     assert first.data.params["train.init"] == "base"
     assert first.data.params["method"] == "exif"
     assert {lineage.info.status, first.info.status} == {"FINISHED"}
-    assert history(lineage, "test.open_play.progress") == [(0, 0.1), (1, 0.4)]
-    assert history(first, "curve.loss") == [(2, 1.5), (4, 0.5)]
-    assert history(first, "curve.eval_loss") == [(2, 1.4), (4, 0.6)]
+    assert history(lineage, "bob/progress") == [(0, 0.1), (1, 0.4)]
+    assert history(first, "training/loss") == [(2, 1.5), (4, 0.5)]
+    assert history(first, "training/eval_loss") == [(2, 1.4), (4, 0.6)]
     files = {f.path for f in client().list_artifacts(first.info.run_id, "feedback")}
     assert {"feedback/feedback.md", "feedback/skills.json"} <= files
     inputs = [i.dataset.name for i in first.inputs.dataset_inputs]
     assert sorted(inputs) == ["episodes/r001", "evaluations/r001", "skills/r001"]
+
+
+def test_the_first_page_says_whether_bob_got_better_and_for_what(project):
+    Path("logs").mkdir()
+    Path("logs/r001-train.json").write_text(json.dumps({"seconds": 90.0}))
+    sync()
+    names = [only(name).info.run_name for name in ("r000", "r001")]
+    assert names == ["r000 · untrained · crafter", "r001 · exif · crafter"]
+    lineage = only("lineage")
+    assert lineage.info.run_name.startswith("crafter · skills 0.1 → 0.4 · lineage ")
+    note = lineage.data.tags["mlflow.note.content"]
+    assert note.startswith("**skills 0.1 → 0.4** from r000 to r001, on the test worlds of crafter.")
+    assert "| r001 | exif | `████░░░░░░ 0.4` | 0.4 | 0.4 | 0.4 | 0.4 | 1.5 | 70 |" in note
+    assert "test.skills.success | 0.4 [0.3, 0.5]" in only("r001").data.tags["mlflow.note.content"]
+    assert not [name for name in only("r001").data.metrics if name.endswith((".low", ".high"))]
+
+
+def test_a_view_of_the_rounds_shows_those_that_hold_and_figures_that_there_are(project):
+    sync()
+    change("r001: {prev: r000}", "r001: {prev: r000, train: {epochs: 2}}")
+    again({"r001": 0.7}, ["models/bob/r001", "data/evaluations/r001"])
+    sync()
+    tags = client().get_experiment_by_name("alicebob").tags
+    view = json.loads(tags["mlflow.sharedViewState.rounds"])
+    found = client().search_runs(
+        [only("r000").info.experiment_id], view["searchFilter"], order_by=[view["orderByKey"]]
+    )
+    assert [run.info.run_name[:4] for run in found] == ["r000", "r001"]
+    assert found[1].data.metrics["bob/skills"] == 0.7
+    columns = {name.removeprefix("metrics.").strip("`") for name in view["selectedColumns"]}
+    assert {"bob/skills", "bob/score", "cost/tokens"} <= columns <= {*found[1].data.metrics}
+    assert "viewStateShareKey=rounds" in tags["mlflow.note.content"]
+
+
+def test_names_of_others_making_stay_text_in_a_description():
+    from alicebob.tracking.naming import view
+    from alicebob.tracking.notes import of_lineage
+    from alicebob.tracking.reading import Told
+
+    params = {"env.spec": "<img src=x onerror=alert(1)> | [a](http://b)\n# c", "method": "exif"}
+    empty = {"costs": {}, "curve": {}, "datasets": {}, "files": [], "table": {}}
+    tags = {"git.commit": "none"}
+    told = Told(id="r000", params=params, figures={}, values={}, tags=tags, **empty)
+    note = of_lineage([told] * 99)
+    assert "<img" not in note
+    assert "http://" not in note
+    assert "\n# c" not in note
+    assert len(note) < 5000
+    assert view(set(), "x")["selectedColumns"] == []
 
 
 def test_the_end_of_a_rounds_last_stage_brings_it_before_dvc_has_noted_it(project):
@@ -174,8 +217,8 @@ def test_what_was_run_with_other_parameters_is_another_run_and_comes_back(projec
     assert old.data.tags["alicebob.superseded"] == new.info.run_id
     assert (old.data.params["train.epochs"], new.data.params["train.epochs"]) == ("1.0", "2.0")
     assert not [tag for tag in new.data.tags if tag.startswith("param")]
-    assert history(new, "curve.loss") == [(2, 1.0)]
-    assert history(only("lineage"), "test.skills.success") == [(0, 0.1), (1, 0.7)]
+    assert history(new, "training/loss") == [(2, 1.0)]
+    assert history(only("lineage"), "bob/skills") == [(0, 0.1), (1, 0.7)]
     change(", train: {epochs: 2}", "")
     again({"r001": 0.4})
     trained("r001")
@@ -183,8 +226,8 @@ def test_what_was_run_with_other_parameters_is_another_run_and_comes_back(projec
     assert only("r001").info.run_id == first
     assert only("r001 (superseded)").info.run_id == new.info.run_id
     assert "alicebob.superseded" not in only("r001").data.tags
-    assert history(only("r001"), "curve.loss") == [(2, 1.5), (4, 0.5)]
-    assert history(only("lineage"), "test.skills.success") == [(0, 0.1), (1, 0.4)]
+    assert history(only("r001"), "training/loss") == [(2, 1.5), (4, 0.5)]
+    assert history(only("lineage"), "bob/skills") == [(0, 0.1), (1, 0.4)]
     assert only("r001").data.tags["mlflow.parentRunId"] == only("lineage").info.run_id
     gone = only("lineage (superseded)").data.tags
     assert gone["mlflow.parentRunId"] == only("lineage").info.run_id
@@ -196,8 +239,8 @@ def test_other_results_of_the_same_parameters_are_another_run_too(project):
     sync()
     again({"r001": 0.5}, ["data/evaluations/r001"])
     assert sync() == 1
-    assert history(only("r001"), "test.skills.success") == [(1, 0.5)]
-    assert history(only("r001 (superseded)"), "test.skills.success") == [(1, 0.4)]
+    assert history(only("r001"), "bob/skills") == [(1, 0.5)]
+    assert history(only("r001 (superseded)"), "bob/skills") == [(1, 0.4)]
     assert only("r000")
 
 
@@ -221,7 +264,7 @@ def test_a_round_that_is_being_run_again_is_left_as_it_was(project, capfd):
     note(changed=["models/bob/r001"], stages=["train@r001"])
     assert sync() == 0
     assert "Note: r001 is left as it was" in capfd.readouterr().err
-    assert history(only("lineage"), "test.skills.success") == [(0, 0.1), (1, 0.4)]
+    assert history(only("lineage"), "bob/skills") == [(0, 0.1), (1, 0.4)]
 
 
 def test_another_lineage_is_another_chart_and_gets_none_of_the_old_figures(project):
@@ -231,7 +274,7 @@ def test_another_lineage_is_another_chart_and_gets_none_of_the_old_figures(proje
     note(stages=["base", "start", "baseline"])
     sync()
     lineages = runs()["lineage"]
-    assert sorted(len(history(run, "test.skills.success")) for run in lineages) == [1, 2]
+    assert sorted(len(history(run, "bob/skills")) for run in lineages) == [1, 2]
     assert len(runs()["r001"]) == 1
 
 
@@ -239,15 +282,15 @@ def test_each_branch_has_a_series_of_its_own(project):
     add("r001b", "r000", {"train.epochs": 2})
     again({"r001b": 0.9})
     sync()
-    assert history(only("lineage"), "test.skills.success") == [(0, 0.1), (1, 0.4)]
+    assert history(only("lineage"), "bob/skills") == [(0, 0.1), (1, 0.4)]
     branch = only("lineage r001b")
-    assert history(branch, "test.skills.success") == [(0, 0.1), (1, 0.9)]
+    assert history(branch, "bob/skills") == [(0, 0.1), (1, 0.9)]
     assert only("r001b").data.tags["mlflow.parentRunId"] == branch.info.run_id
     add("r002b", "r001b", {})
     again({"r002b": 1.0})
     sync()
-    assert history(only("lineage r001b"), "test.skills.success") == [(0, 0.1), (1, 0.9), (2, 1.0)]
-    assert history(only("lineage"), "test.skills.success") == [(0, 0.1), (1, 0.4)]
+    assert history(only("lineage r001b"), "bob/skills") == [(0, 0.1), (1, 0.9), (2, 1.0)]
+    assert history(only("lineage"), "bob/skills") == [(0, 0.1), (1, 0.4)]
 
 
 def test_only_what_changed_is_sent_again_and_a_lost_index_is_rebuilt(project, use):
@@ -255,7 +298,7 @@ def test_only_what_changed_is_sent_again_and_a_lost_index_is_rebuilt(project, us
     told("r001", "He can eat a cow now.", tried=8)
     assert sync() == 1
     first = only("r001")
-    assert history(first, "test.skills.success") == [(1, 0.4)]
+    assert history(first, "bob/skills") == [(1, 0.4)]
     table = client().load_table(first.info.experiment_id, "feedback/skills.json")
     assert list(table["tried"]) == [8]
     use("another.db")
@@ -268,8 +311,8 @@ def test_what_a_round_took_is_not_that_of_one_whose_id_goes_on_with_a_dash(proje
     for name, seconds in (("r001-train", 7.0), ("r001-b-train", 9.0)):
         Path(f"logs/{name}.json").write_text(json.dumps({"seconds": seconds}))
     sync()
-    costs = {n: v for n, v in only("r001").data.metrics.items() if "cost" in n}
-    assert costs == {"cost.train.seconds": 7.0}
+    costs = {n: v for n, v in only("r001").data.metrics.items() if n.startswith("machine/")}
+    assert costs == {"machine/train.seconds": 7.0, "machine/minutes": 0.12}
 
 
 ODD = ("took a step (any)", "a/b", "a_b", "a//b", "..", "ö 漢", "x" * 400, "x" * 401, "", "a\nb")
@@ -280,10 +323,10 @@ def test_names_that_mlflow_refuses_are_cleaned_and_stay_apart(project):
     note()
     assert sync() == 2
     found = only("r001").data.metrics
-    shares = sorted(v for n, v in found.items() if n.startswith("test.open_play.by_event"))
+    shares = sorted(v for n, v in found.items() if n.startswith("bob by event/"))
     assert shares == [n / 20 for n in range(10)]
-    assert found["test.open_play.by_event.a_b"] == 0.1
-    assert re.search(r"by_event.took a step _any_-[0-9a-f]{6}\b", " ".join(found))
+    assert found["bob by event/a_b"] == 0.1
+    assert re.search(r"by event/took a step _any_-[0-9a-f]{6}\b", " ".join(found))
 
 
 DAMAGES = {
@@ -306,7 +349,7 @@ def test_a_damaged_file_is_named_and_keeps_no_other_round_back(project, name):
     assert "MLflow" not in result.stderr
     assert result.stderr.count("\n") == 1
     assert sorted(runs()) == ["lineage", "r000", "r002"]
-    assert history(only("lineage"), "test.skills.success") == [(0, 0.1), (2, 0.6)]
+    assert history(only("lineage"), "bob/skills") == [(0, 0.1), (2, 0.6)]
 
 
 def test_two_damaged_files_are_both_named(project):
@@ -327,7 +370,7 @@ def test_what_mlflow_refuses_of_one_round_keeps_no_other_back(project, monkeypat
     log = mlflow.MlflowClient.log_inputs
 
     def refuse(self, run_id, *given, **named):
-        if self.get_run(run_id).info.run_name == "r000":
+        if self.get_run(run_id).data.tags["alicebob.round"] == "r000":
             raise refusal
         return log(self, run_id, *given, **named)
 
@@ -379,8 +422,8 @@ def test_curves_sent_live_are_not_sent_twice(project):
     sync()
     first = only("r001")
     assert first.info.status == "FINISHED"
-    assert history(first, "curve.loss") == [(2, 1.5), (4, 0.5)]
-    assert history(first, "curve.eval_loss") == [(2, 1.4), (4, 0.6)]
+    assert history(first, "training/loss") == [(2, 1.5), (4, 0.5)]
+    assert history(first, "training/eval_loss") == [(2, 1.4), (4, 0.6)]
     assert sync() == 0
 
 
@@ -392,7 +435,7 @@ def test_a_training_that_begins_anew_has_a_run_of_its_own(project):
         report({"loss": 9.0}, 2)
     first, new = sorted(runs()["r001"], key=lambda run: run.info.status)
     assert (first.info.status, new.info.status) == ("FINISHED", "RUNNING")
-    assert history(first, "curve.loss") == [(2, 1.5), (4, 0.5)]
+    assert history(first, "training/loss") == [(2, 1.5), (4, 0.5)]
     assert new.data.params["train.epochs"] == "2.0"
     sync()  # while it runs: neither is marked
     assert len(runs()["r001"]) == 2
@@ -416,8 +459,8 @@ def test_a_curve_that_is_not_the_files_is_superseded(project):
         report({"loss": 77.0}, 2)
     end_process_of(only("r001"))
     sync()
-    assert history(only("r001"), "curve.loss") == [(2, 1.5), (4, 0.5)]
-    assert history(only("r001 (superseded)"), "curve.loss") == [(2, 77.0)]
+    assert history(only("r001"), "training/loss") == [(2, 1.5), (4, 0.5)]
+    assert history(only("r001 (superseded)"), "training/loss") == [(2, 77.0)]
 
 
 @pytest.fixture
@@ -469,7 +512,7 @@ def test_make_rounds_tells_dvc_of_no_git_only_where_there_is_none(
     assert said == [*([] if repository else no_git), *RUNS]
 
 
-RUNS = ["dvc repro", "alicebob sync", "alicebob round list"]
+RUNS = ["dvc repro", "alicebob sync", "alicebob report", "alicebob round list"]
 
 
 @pytest.mark.parametrize("how", ["moved", "copied"])

@@ -15,7 +15,7 @@ from alicebob.cli.compare import compare
 from alicebob.cli.env import env
 from alicebob.cli.episode import episode
 from alicebob.cli.evaluate import evaluate
-from alicebob.cli.experiment import estimate, init, sync
+from alicebob.cli.experiment import doctor, estimate, init, report, sync
 from alicebob.cli.group import Commands
 from alicebob.cli.rounds import rounds
 from alicebob.errors import AliceBobError
@@ -30,7 +30,7 @@ def main() -> None:
     """Train language-model agents from exploration."""
 
 
-for command in (compare, env, episode, estimate, evaluate, init, rounds, sync):
+for command in (compare, doctor, env, episode, estimate, evaluate, init, report, rounds, sync):
     main.add_command(command)
 
 

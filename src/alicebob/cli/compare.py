@@ -13,6 +13,7 @@ __all__ = ["compare"]
 
 
 @click.command()
+@click.pass_context
 @click.option("--seeds", default="1,2,3", show_default=True, help="Seeds, by commas.")
 @click.option("--jobs", "-j", type=COUNT, default=1, show_default=True, help="Lineages at once.")
 @click.option("--equal", type=click.Choice(["rounds", "steps", "tokens"]), default="rounds")
@@ -27,7 +28,13 @@ __all__ = ["compare"]
 )
 @click.argument("words", nargs=-1, required=True, metavar="ARM...")
 def compare(
-    words: tuple[str, ...], seeds: str, jobs: int, equal: str, only: str | None, out: Path
+    ctx: click.Context,
+    words: tuple[str, ...],
+    seeds: str,
+    jobs: int,
+    equal: str,
+    only: str | None,
+    out: Path,
 ) -> None:
     """Compare arms over seeds, each lineage a DVC experiment of its own.
 
@@ -41,16 +48,22 @@ def compare(
 
     chosen = lineages.arms_of(words, pairs)
     numbers = _seeds(seeds)
+    failed: list[str] = []
     if only != "table":
         added = lineages.queue(chosen, numbers)
         click.echo(f"Queued {len(added)} of {len(chosen) * len(numbers)} lineages.", err=True)
         if only == "queue":
             return
-        lineages.run(jobs)
+        names = [arm.experiment(seed) for arm in chosen for seed in numbers]
+        failed = lineages.run(names, jobs, lambda line: click.echo(line, err=True))
     found = compared(chosen, numbers, equal)
     click.echo(found.text())
     written = found.write(out)
     click.echo(f"Wrote {', '.join(map(str, written))}.", err=True)
+    for name in failed:
+        click.echo(f"Error: {name} failed; 'dvc queue logs {name}' says why.", err=True)
+    if failed:
+        ctx.exit(1)
 
 
 def _seeds(text: str) -> list[int]:

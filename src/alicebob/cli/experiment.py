@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,8 +10,9 @@ import click
 from alicebob.cli.numbers import PRICES, Finite
 from alicebob.cli.pairs import with_settings
 from alicebob.errors import UsageError
+from alicebob.untrusted import printable
 
-__all__ = ["estimate", "init", "sync"]
+__all__ = ["doctor", "estimate", "init", "report", "sync"]
 
 
 @click.command()
@@ -71,6 +73,53 @@ def estimate(prices: tuple[float, float] | None, device: float | None) -> None:
         if device is not None:
             raise
         click.echo(f"Memory of training: unknown. {error}", err=True)
+
+
+@click.command()
+@click.option("--repair", is_flag=True, help="Mend what can be mended here, and say so.")
+@click.pass_context
+def doctor(ctx: click.Context, repair: bool) -> None:
+    """Say what a crash has left here, and what would mend it; ends with 1 where something is left.
+
+    Nothing is mended without --repair, and nothing is deleted that anything rests on.
+    """
+    from alicebob.experiment.doctor import Finding, examine
+    from alicebob.tracking import left
+
+    found = examine()
+    if not any(finding.text.startswith("dvc.lock") for finding in found):
+        found += [
+            Finding(f"MLflow shows {name} as running", "it is shown as killed", lambda: None)
+            for name in left(repair)
+        ]
+    for finding in found:
+        if repair and finding.repair:
+            finding.repair()
+        how = "Mended" if repair and finding.repair else "Found"
+        click.echo(printable(f"{how}: {finding.text}; {finding.mend}."))
+    if not found:
+        click.echo("Nothing is amiss.")
+    ctx.exit(any(not (repair and finding.repair) for finding in found))
+
+
+@click.command()
+@click.argument("path", default="report.html", type=click.Path(path_type=Path, dir_okay=False))
+def report(path: Path) -> None:
+    """Write all rounds as one page to PATH (report.html), and beside it as Markdown.
+
+    What Bob can do by round, beside what others have reached; what Alice said, what it took, and
+    some episodes of the newest round as replays. The page needs nothing else, and is shown in
+    MLflow among the artifacts of the lineage.
+    """
+    from alicebob.experiment.report import as_html, as_markdown
+    from alicebob.files import write_text
+    from alicebob.tracking import attach
+
+    beside = path.with_suffix(".md")
+    for each, text in ((path, as_html()), (beside, as_markdown())):
+        write_text(each, text)
+    attach(path, beside)
+    click.echo(f"Wrote {path} and {beside}.", err=True)
 
 
 @click.command()

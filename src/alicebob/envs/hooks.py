@@ -8,6 +8,7 @@
 - `tasks(split, seeds)`: the goals of whole episodes, as pairs of instruction and reset options
 - `task_free(persona)`: the reset options of an episode in which nothing is asked for
 - `score(rates)`: its own score, of the share of episodes in which each event happened
+- `anchors`: what others have reached in it, as published: the progress of an episode, by name
 - `render(size)`: a picture of the state, (size, size, 3), for replays
 - `words`: words of its texts that are rare in random play, for who builds a tokenizer
 - `documents`: a folder of documents about it, Markdown, HTML or text
@@ -42,6 +43,7 @@ __all__ = [
     "Marks",
     "Trial",
     "actions_of",
+    "anchors_of",
     "documents_of",
     "events_of",
     "has_goals",
@@ -105,6 +107,11 @@ def events_of(env: Any) -> tuple[str, ...]:
 def words_of(env: Any) -> tuple[str, ...]:
     """Return the environment's own words; () for none."""
     return _names(env, "words")
+
+
+def anchors_of(env: Any) -> dict[str, float]:
+    """Return what others have reached, 0 to 1, by name; nothing where nothing is published."""
+    return _shares(env, "anchors") or {}
 
 
 def marks_of(env: Any) -> Marks:
@@ -226,12 +233,23 @@ def _marks(env: Any, name: str) -> Marks | None:
     return found if isinstance(found, Marks) else None
 
 
+def _shares(env: Any, name: str) -> dict[str, float] | None:
+    found = getattr(env, name, None)
+    if not isinstance(found, Mapping) or not all(
+        isinstance(who, str) and isinstance(share, int | float) and 0 <= share <= 1
+        for who, share in found.items()
+    ):
+        return None
+    return {written(who): float(share) for who, share in found.items()}
+
+
 #: How each hook is read, and what it is.
 HOOKS: Mapping[str, tuple[Callable[[Any, str], Any], str]] = {
     **dict.fromkeys(("alice", "instructions", "documents"), (_text, "a string")),
     **dict.fromkeys(("actions", "events", "words"), (_names, "a list of strings")),
     **dict.fromkeys(("suite", "tasks", "task_free", "score", "render"), (_method, "a method")),
     "marks": (_marks, "Marks"),
+    "anchors": (_shares, "shares from 0 to 1 by name"),
 }
 
 

@@ -14,9 +14,11 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -31,6 +33,9 @@ from alicebob.methods import method
 
 __all__ = ["Arm", "arms_of", "known", "queue", "revisions", "run"]
 
+UNDER_WAY = ("Running", "Queued")
+STATES = (*UNDER_WAY, "Success", "Failed")  # of several tasks of one name the first of these counts
+POLL, PATIENCE = 5.0, 120.0  # seconds
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 NO_REPOSITORY = (
     "A comparison runs as DVC experiments, which need a Git repository with a commit; run "
@@ -110,7 +115,10 @@ def _arm(label: str, text: str, settings: Any) -> Arm:
     named, colon, rest = text.partition(":")
     if not label and colon and WORD.fullmatch(named.strip()):
         label, text = named.strip(), rest
-    words = text.split()
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UsageError(f"The arm {text!r} cannot be read ({error}).") from None
     methods = [word for word in words if "=" not in word]
     if not methods:
         raise UsageError(f"The arm {text!r} names no method, such as exif.")
@@ -125,23 +133,26 @@ def _arm(label: str, text: str, settings: Any) -> Arm:
     return Arm(label, tuple(methods), changes)
 
 
-def _dvc(*words: str, shown: bool = False) -> str:
-    """Run a command of DVC in the environment of this one; raises AliceBobError where it fails."""
+def _dvc(*words: str) -> None:
+    """Run a command of DVC in the environment of this one; raises AliceBobError where it fails.
+
+    While another DVC holds its lock, such as a worker that begins, it is tried again for a while.
+    """
     place = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     if not os.environ.get("MLFLOW_TRACKING_URI"):  # an experiment runs in a folder that goes away
         place["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path('mlflow.db').absolute()}"
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *words],
-        env={**os.environ, **place},
-        capture_output=not shown,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        said = (done.stderr or "").strip().splitlines()
-        reason = f": {said[-1].removeprefix('ERROR: ')}" if said else ""
-        raise AliceBobError(f"'dvc {' '.join(words[:2])}' failed{reason}")
-    return done.stdout or ""
+    command, given_up = [sys.executable, "-m", "dvc", *words], time.monotonic() + PATIENCE
+    while True:
+        done = subprocess.run(
+            command, env={**os.environ, **place}, capture_output=True, text=True, check=False
+        )
+        if not done.returncode:
+            return
+        said = done.stderr.strip()
+        if "acquire lock" not in said or time.monotonic() > given_up:
+            reason = said.splitlines()[-1].removeprefix("ERROR: ") if said else "no reason given"
+            raise AliceBobError(f"'dvc {' '.join(words[:2])}' failed: {reason}")
+        time.sleep(POLL)
 
 
 def _git(*words: str) -> str:
@@ -160,13 +171,32 @@ def revisions() -> dict[str, str]:
     return {name.removeprefix(prefix): commit for name, commit in pairs}
 
 
-def _waiting() -> set[str]:
-    """Return the names of the experiments that are queued or running."""
+def _status() -> dict[str, str]:
+    """Return what DVC's queue says of each experiment in it: Running, Queued, Success or Failed.
+
+    One whose worker was killed, so that nobody ends it, has failed.
+    """
     from dvc.repo import Repo
 
+    found: dict[str, str] = {}
     with Repo() as repo:
-        found = repo.experiments.celery_queue.status()
-    return {each["name"] for each in found if each["status"] in ("Queued", "Running")}
+        tasks = repo.experiments.celery_queue
+        for each in tasks.status():
+            state, process = each["status"], tasks.proc.get(each["rev"])
+            if state == "Running" and process is not None and not _alive(process.pid):
+                state = "Failed"
+            found[each["name"]] = min(state, found.get(each["name"], state), key=STATES.index)
+    return found
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        pass
+    return True
 
 
 def queue(arms: Sequence[Arm], seeds: Sequence[int]) -> list[str]:
@@ -174,7 +204,7 @@ def queue(arms: Sequence[Arm], seeds: Sequence[int]) -> list[str]:
 
     Raises UsageError where there is no commit to run from, AliceBobError where DVC refuses.
     """
-    there = {*revisions(), *_waiting()}
+    there = {*revisions(), *(n for n, state in _status().items() if state in UNDER_WAY)}
     added = []
     for seed in seeds:
         for arm in arms:
@@ -187,10 +217,21 @@ def queue(arms: Sequence[Arm], seeds: Sequence[int]) -> list[str]:
     return added
 
 
-def run(at_once: int) -> None:
-    """Run all that is queued, so many at once; raises AliceBobError where DVC says that it failed.
+def run(names: Sequence[str], at_once: int, tell: Callable[[str], None]) -> list[str]:
+    """Let DVC's workers run the queue, so many at once, until none of these is under way.
 
-    What was killed is queued again by the next call, and goes on after its last finished stage.
+    `tell` gets a line for each change. Workers outlive this process: what is interrupted here goes
+    on there, and is met again by the next call. Returns the names of what failed.
     """
-    if _waiting():
-        _dvc("exp", "run", "--run-all", "-j", str(at_once), shown=True)
+    seen: dict[str, str] = {}
+    while True:
+        states = {name: state for name, state in _status().items() if name in names}
+        for name, state in states.items():
+            if seen.get(name) != state:
+                tell(f"{name}: {state.lower()}")
+        seen = states
+        if not any(state in UNDER_WAY for state in states.values()):
+            there = revisions()
+            return [n for n, state in states.items() if state == "Failed" and n not in there]
+        _dvc("queue", "start", "-j", str(at_once))
+        time.sleep(POLL)

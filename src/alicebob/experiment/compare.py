@@ -154,6 +154,7 @@ class Compared:
 
     def _draw(self, path: Path) -> None:
         """Draw each arm's skills and play round by round: the mean over seeds, and its range."""
+        from matplotlib import rc_context
         from matplotlib.figure import Figure
 
         shown = [s for s in ("skills", "progress", "success") if self._any(s)]
@@ -170,7 +171,8 @@ class Compared:
             axes.set_title(short)
             axes.legend()
         path.parent.mkdir(parents=True, exist_ok=True)
-        picture.savefig(path, metadata={"Date": None})
+        with rc_context({"svg.hashsalt": "alicebob"}):  # else its ids are drawn anew each time
+            picture.savefig(path, metadata={"Date": None})
 
     def _columns(self, label: str, name: str) -> list[tuple[float, ...]]:
         """Return a figure by round, of each seed."""

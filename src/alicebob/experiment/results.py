@@ -146,16 +146,8 @@ def means(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def flat_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return the numbers of a metrics file under dotted names.
-
-    A mean comes with its bounds as `.low` and `.high`, those of single skills and events without.
-    """
-    flat: dict[str, float] = {}
-    for name, found in means(metrics).items():
-        flat[name] = found["mean"]
-        if ".by_skill." not in name and ".by_event." not in name:
-            flat |= {f"{name}.{b}": found[b] for b in ("low", "high") if found[b] is not None}
-    return flat
+    """Return the means and single numbers of a metrics file under dotted names."""
+    return {name: found["mean"] for name, found in means(metrics).items()}
 
 
 def made_with(params: Mapping[str, Any]) -> dict[str, Any]:

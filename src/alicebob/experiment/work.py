@@ -28,7 +28,7 @@ from alicebob.errors import AliceBobError, Busy
 from alicebob.files import damage, remove, vouch, write_text
 from alicebob.processes import end_workers
 
-__all__ = ["WORK", "Folder", "code_hash", "die_with_dvc", "publish"]
+__all__ = ["WORK", "Folder", "at_work", "code_hash", "die_with_dvc", "publish"]
 
 WORK = Path(".work")
 _POLL = 0.5  # seconds
@@ -233,6 +233,15 @@ def _try_lock(file: Any) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def at_work(root: Path = WORK) -> Iterator[tuple[Path, str]]:
+    """Yield the work folders that a process holds, each with its number."""
+    for lock in sorted(root.glob("*/*.lock")):
+        with lock.open("a+") as file:
+            if not _try_lock(file):
+                file.seek(0)
+                yield lock.with_suffix(""), file.read().strip() or "?"
 
 
 def publish(pairs: Sequence[tuple[Path, Path]]) -> None:

@@ -34,7 +34,7 @@ from alicebob.evaluation import SPLITS, open_play_tasks, trial_tasks
 from alicebob.policies import Task
 from alicebob.rollout import Actor, play_all
 from alicebob.trace import Episode
-from alicebob.tracking.index import cleaned
+from alicebob.tracking.naming import cleaned
 
 __all__ = ["Part", "outlook"]
 

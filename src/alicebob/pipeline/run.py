@@ -25,6 +25,7 @@ from alicebob.errors import AliceBobError
 from alicebob.experiment.params import schema
 from alicebob.experiment.places import PLACES, place
 from alicebob.experiment.plan import declared, planned, way
+from alicebob.experiment.report import draw
 from alicebob.experiment.sources import behind
 from alicebob.experiment.stages import STAGES, address
 from alicebob.experiment.tables import write_plots
@@ -166,6 +167,7 @@ def _lead(
         publish([(context.write(kind), place(kind, context.id)) for kind in outs])
     if "metrics" in outs:
         write_plots()
+        draw()
     ended(context.stage, context.id)
 
 

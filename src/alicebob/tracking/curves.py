@@ -28,7 +28,8 @@ from alicebob.tracking.index import (
     reaching,
 )
 from alicebob.tracking.mirror import branch_run
-from alicebob.tracking.reading import CURVE, curve_points, lineage_mark, params_of
+from alicebob.tracking.naming import CURVE, titled
+from alicebob.tracking.reading import curve_points, lineage_mark, params_of
 
 __all__ = ["Report", "live"]
 
@@ -87,7 +88,7 @@ class _Curve:
         lines = branches(tree(read_yaml()))
         head = next(h for h, line in lines.items() if round_id in line[line.index(h) :])
         series = branch_run(self.index, head, {}, len(lines[head]))
-        run = self.index.create(ROUND, round_id, round_id, series.info.run_id)
+        run = self.index.create(ROUND, round_id, titled(round_id, params), series.info.run_id)
         self.index.params(run.info.run_id, params)
         return run
 

@@ -7,17 +7,15 @@ project lies, also after that was moved. Does not: know what is sent to the runs
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
-import re
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
@@ -26,13 +24,17 @@ import psutil
 from alicebob.errors import AliceBobError
 from alicebob.untrusted import hidden, printable, secrets
 
+if TYPE_CHECKING:
+    from mlflow.entities import Span, TraceInfo
+
 __all__ = [
     "BRANCH",
+    "CURRENT",
     "DEFAULT_URI",
+    "LINEAGE",
     "PROCESS",
     "ROUND",
     "Index",
-    "cleaned",
     "process",
     "reaching",
     "refused",
@@ -48,6 +50,8 @@ ROUND = "alicebob.round"
 BRANCH = "alicebob.branch"
 PROCESS = "alicebob.process"  # who is sending, while a run is running
 SUPERSEDED = "alicebob.superseded"
+#: What is true of the runs that hold, as MLflow's search takes it.
+CURRENT = f"tags.`{ROUND}` IS NOT NULL and tags.`{SUPERSEDED}` IS NULL"
 PARENT = "mlflow.parentRunId"
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -58,19 +62,8 @@ QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 BATCH = {"metrics": 500, "params": 100}  # in one call; the server takes at most 1,000 and 100
-LONGEST = {"name": 250, "param": 6000}  # characters that MLflow takes
 PATIENCE = 5.0  # seconds for a database to answer
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
-
-
-def cleaned(name: str) -> str:
-    """Return a name as MLflow takes it: the same where it does; else what is odd in it replaced.
-
-    Two names stay two: one that was changed ends in a mark of its own.
-    """
-    plain = re.sub(r"[^\w\-. ]", "_", name)[: LONGEST["name"] - 10].strip(" .") or "_"
-    mark = hashlib.sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:6]
-    return plain if plain == name else f"{plain}-{mark}"
 
 
 class Index:
@@ -89,12 +82,19 @@ class Index:
         own = "MLFLOW_TRACKING_URI" not in os.environ
         home = (Path.cwd() / ARTIFACTS).as_uri() if own else None
         found = self.client.get_experiment_by_name(EXPERIMENT)
+        self._told = found.tags if found else {}
         if found is None:
             self.experiment = self.client.create_experiment(EXPERIMENT, home)
         else:
             self.experiment = found.experiment_id
             if home and found.artifact_location != home:
                 _move(self.experiment, found.artifact_location, home)
+
+    def describe(self, tags: Mapping[str, str]) -> None:
+        """Set those tags of the experiment that differ."""
+        for name, value in tags.items():
+            if self._told.get(name) != value:
+                self.client.set_experiment_tag(self.experiment, name, value)
 
     def runs(self, kind: str, name: str) -> list[Any]:
         """Return the runs of a round (`ROUND`) or a branch (`BRANCH`), the newest first.
@@ -118,11 +118,11 @@ class Index:
             self.client.set_tag(run_id, PARENT, parent)
         elif not parent and PARENT in tags:
             self.client.delete_tag(run_id, PARENT)
-        if SUPERSEDED not in tags:
-            return False
-        self.client.delete_tag(run_id, SUPERSEDED)
-        self.client.update_run(run_id, name=title)
-        return True
+        if run.info.run_name != title:
+            self.client.update_run(run_id, name=title)
+        if SUPERSEDED in tags:
+            self.client.delete_tag(run_id, SUPERSEDED)
+        return SUPERSEDED in tags
 
     def supersede(self, run: Any, title: str, by: str, parent: str = "") -> None:
         """Mark a run as one that another has taken the place of."""
@@ -134,6 +134,11 @@ class Index:
             self.client.update_run(run_id, name=f"{title} (superseded)")
         if run.info.status == "RUNNING":
             self.client.set_terminated(run_id, "KILLED")
+
+    def left(self) -> list[Any]:
+        """Return the runs that look as if they were running and whose process has gone."""
+        found = self.client.search_runs([self.experiment], "attributes.status = 'RUNNING'")
+        return [run for run in found if PROCESS in run.data.tags and not running(run)]
 
     def finish(self, run: str) -> None:
         """Show a run as finished, now."""
@@ -151,14 +156,27 @@ class Index:
         """Send values at a step in few calls."""
         self.points(run, {(name, step): value for name, value in values.items()})
 
-    def points(self, run: str, values: Mapping[tuple[str, int], float]) -> None:
-        """Send values by name and step in few calls."""
+    def points(self, run: str, values: Mapping[tuple[str, int], float], model: str = "") -> None:
+        """Send values by name and step in few calls, as a model's where one is named."""
         from mlflow.entities import Metric
 
-        now, size = int(time.time() * 1000), BATCH["metrics"]
-        items = [Metric(name, float(v), now, step) for (name, step), v in sorted(values.items())]
+        now, size, of = int(time.time() * 1000), BATCH["metrics"], model or None
+        items = [
+            Metric(name, float(v), now, step, model_id=of)
+            for (name, step), v in sorted(values.items())
+        ]
         for first in range(0, len(items), size):
             self.client.log_batch(run, metrics=items[first : first + size])
+
+    def traces(self, told: Sequence[tuple[TraceInfo, list[Span]]]) -> None:
+        """Send traces, all their spans in one call; those that are there already give way."""
+        from mlflow.tracing.client import TracingClient
+
+        client = TracingClient(self.client.tracking_uri)
+        self.client.delete_traces(self.experiment, trace_ids=[info.trace_id for info, _ in told])
+        for info, _ in told:
+            client.start_trace(info)
+        client.log_spans(self.experiment, [span for _, spans in told for span in spans])
 
     def tags(self, run: str, values: Mapping[str, str]) -> None:
         """Set tags, at most a hundred, in one call."""

@@ -12,27 +12,33 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from alicebob.errors import AliceBobError, DamagedData
+from alicebob.experiment.examples import examples
 from alicebob.experiment.lock import Lock, PlanLost, stages_of
 from alicebob.experiment.params import read_yaml
 from alicebob.experiment.places import place
 from alicebob.experiment.stages import address
 from alicebob.experiment.tree import ROOT_ROUND, branches, tree
-from alicebob.tracking.index import BRANCH, ROUND, Index, reaching, refused, running, shown
-from alicebob.tracking.reading import CURVE, Told, lineage_mark, read, worlds
+from alicebob.tracking import models
+from alicebob.tracking.index import BRANCH, CURRENT, ROUND, Index, reaching, refused, running, shown
+from alicebob.tracking.naming import CURVE, MACHINE, answer, titled
+from alicebob.tracking.notes import NOTE, of_experiment, of_lineage, of_round
+from alicebob.tracking.reading import Told, lineage_mark, read, worlds
+from alicebob.tracking.traces import TRACES, trace
 from alicebob.untrusted import printable
 
-__all__ = ["branch_run", "ended", "sync"]
+__all__ = ["attach", "branch_run", "ended", "left", "sync"]
 
 FINGERPRINT = "alicebob.fingerprint"
 POINT = "alicebob.point."
 TABLE = "feedback/skills.json"
 IN_TIME = 60.0  # seconds that the end of a stage gives MLflow
-NO_FIGURES = ("cost.", CURVE, "system/")  # how the other metrics of a run begin
+NO_FIGURES = (MACHINE, CURVE, "system/")  # how the other metrics of a run begin
 
 
 def ended(stage: str, round_id: str) -> None:
@@ -70,18 +76,46 @@ def sync(finished: str = "", patience: float = math.inf) -> int:
                 if time.monotonic() > until:
                     raise TimeoutError(f"{patience:.0f} seconds were not enough")
                 try:
-                    changed += _send(index, told[round_id], line.index(round_id), series)
+                    changed += _send(index, here, line.index(round_id), series)
+                except DamagedData as error:
+                    troubles.append(error)
                 except Exception as error:
                     if not refused(error):
                         raise
                     reason = f"MLflow refused {round_id} ({shown(error)})."
                     troubles.append(AliceBobError(reason))
             _points(index, series, here)
+        if told:
+            index.describe(of_experiment(index.experiment, list(told.values()), CURRENT))
+        if changed:
+            models.champion(index, list(told.values()))
     if len(troubles) > 1:
         raise AliceBobError(" ".join(map(str, troubles)))
     for trouble in troubles:
         raise trouble
     return changed
+
+
+def attach(*paths: Path) -> None:
+    """Show files about all rounds with each branch of the lineage; trouble is a warning."""
+    with reaching("the report is not shown there"):
+        index = Index(lineage_mark(Lock()))
+        for head in branches(tree(read_yaml())):
+            for run in index.runs(BRANCH, head)[:1]:
+                for path in paths:
+                    index.client.log_artifact(run.info.run_id, str(path))
+
+
+def left(repair: bool) -> list[str]:
+    """Return the names of runs whose process was killed; show them as such where `repair` says."""
+    names: list[str] = []
+    with reaching("runs that were killed are not looked for"):
+        index = Index(lineage_mark(Lock()))
+        for run in index.left():
+            names.append(str(run.info.run_name))
+            if repair:
+                index.client.set_terminated(run.info.run_id, "KILLED")
+    return names
 
 
 def _read(
@@ -111,15 +145,25 @@ def branch_run(index: Index, head: str, here: Mapping[int, Told], length: int) -
 
     Of a round that is being run again, and so not in `here`, the point may stay.
     """
-    title = f"lineage {index.lineage[:6]}" + ("" if head == ROOT_ROUND else f" {head}")
     runs = index.runs(BRANCH, head)
     run = next((r for r in runs if _fits(r, here, length)), None)
+    title = _title(index, head, here) if here or run is None else run.info.run_name
     run = run or index.create(BRANCH, head, title)
     index.current(run, title)
     for other in runs:
         if other is not run:
             index.supersede(other, title, run.info.run_id, run.info.run_id)
     return run
+
+
+def _title(index: Index, head: str, here: Mapping[int, Told]) -> str:
+    """Return what a branch's row says: where, by how much Bob got better, and which it is."""
+    name = f"lineage {index.lineage[:6]}" + ("" if head == ROOT_ROUND else f" {head}")
+    if not here:
+        return name
+    first, last = here[min(here)], here[max(here)]
+    said = (last.params.get("env.spec", ""), answer(first.values, last.values), name)
+    return " · ".join(filter(None, said))
 
 
 def _fits(run: Any, here: Mapping[int, Told], length: int) -> bool:
@@ -135,8 +179,11 @@ def _fits(run: Any, here: Mapping[int, Told], length: int) -> bool:
 
 
 def _points(index: Index, series: Any, here: Mapping[int, Told]) -> None:
-    """Send the points that the run of a branch lacks."""
+    """Send the points that the run of a branch lacks, and its description."""
     run = series.info.run_id
+    note = of_lineage([here[depth] for depth in sorted(here)])
+    if series.data.tags.get(NOTE) != note:
+        index.tags(run, {NOTE: note})
     new = [depth for depth in here if f"{POINT}{depth}" not in series.data.tags]
     for depth in new:
         index.metrics(run, here[depth].values, depth)
@@ -145,17 +192,19 @@ def _points(index: Index, series: Any, here: Mapping[int, Told]) -> None:
         index.finish(run)
 
 
-def _send(index: Index, told: Told, depth: int, series: Any) -> bool:
+def _send(index: Index, here: Mapping[int, Told], depth: int, series: Any) -> bool:
     """Bring one round to its run, where that differs; another one where it holds something else."""
-    runs, parent = index.runs(ROUND, told.id), series.info.run_id
+    told, parent = here[depth], series.info.run_id
+    runs, title = index.runs(ROUND, told.id), titled(told.id, told.params)
     held = next((r for r in runs if r.data.tags.get(FINGERPRINT) == told.mark), None)
     run = held or next((r for r in runs if _agrees(index, r, told)), None)
-    run = run or index.create(ROUND, told.id, told.id, parent)
-    back = index.current(run, told.id, parent)
+    run = run or index.create(ROUND, told.id, title, parent)
+    back = index.current(run, title, parent)
     for other in runs:
         if other is not run and not running(other):
-            index.supersede(other, told.id, run.info.run_id)
+            index.supersede(other, title, run.info.run_id)
     if held is None:
+        index.tags(run.info.run_id, {NOTE: of_round(told, here.get(depth - 1))})
         _fill(index, run, told, depth)
     return held is None or back
 
@@ -181,7 +230,8 @@ def _fill(index: Index, run: Any, told: Told, depth: int) -> None:
     had, sent = run.data.metrics, dict(index.history(run, CURVE))
     numbers = {**told.values, **told.costs}
     index.params(run_id, {n: v for n, v in told.params.items() if n not in run.data.params})
-    index.points(run_id, {(n, depth): v for n, v in numbers.items() if had.get(n) != v})
+    model = models.model_of(index, run, told)
+    index.points(run_id, {(n, depth): v for n, v in numbers.items() if had.get(n) != v}, model)
     index.points(run_id, {at: v for at, v in told.curve.items() if at not in sent})
     experiment = os.environ.get("DVC_EXP_NAME")
     index.tags(run_id, {**told.tags, **({"dvc.experiment": experiment} if experiment else {})})
@@ -189,8 +239,18 @@ def _fill(index: Index, run: Any, told: Told, depth: int) -> None:
     for path in told.files:
         client.log_artifact(run_id, str(path), "feedback" if path.parent.name == told.id else None)
     _table(index, run, told.table)
+    _traces(index, run_id, told)
+    models.register(index, run, told, model)
     index.tags(run_id, {FINGERPRINT: told.mark})  # last: its presence means that all was sent
     index.finish(run_id)
+
+
+def _traces(index: Index, run: str, told: Told) -> None:
+    """Show some of the round's episodes, turn by turn, with what Alice says of them."""
+    judge = told.params.get("alice.model", "") if told.params.get("alice.judge") == "model" else ""
+    shown = [trace(e, v, run, index.experiment, judge) for e, v in examples(told.id, TRACES)]
+    if shown:
+        index.traces(shown)
 
 
 def _digest(md5: str) -> str:

@@ -20,15 +20,13 @@ from alicebob.alice.feedback import Feedback
 from alicebob.errors import DamagedData
 from alicebob.experiment.lock import Lock
 from alicebob.experiment.places import place
-from alicebob.experiment.results import figures, flat_metrics, read_json
+from alicebob.experiment.results import SPENT, figures, headline, means, read_json
 from alicebob.experiment.spoken import spoken
 from alicebob.experiment.stages import address
 from alicebob.experiment.tree import ROOT_ROUND
-from alicebob.tracking.index import LONGEST, cleaned
+from alicebob.tracking.naming import CURVE, LONGEST, MACHINE, cleaned, named
 
-__all__ = ["CURVE", "Told", "curve_points", "lineage_mark", "params_of", "read", "worlds"]
-
-CURVE = "curve."  # how the names of a training curve begin
+__all__ = ["Told", "curve_points", "lineage_mark", "params_of", "read", "worlds"]
 
 TOLD = ("feedback.md", "feedback.json", "verdicts.json")
 DATASETS = ("episodes", "skills", "evaluations")
@@ -38,12 +36,14 @@ DATASETS = ("episodes", "skills", "evaluations")
 class Told:
     """What the files say of a round.
 
-    `curve` is by name and step; `datasets` have path and hash by name; `table` is Alice's verdict
-    on each skill, by column.
+    `figures` are mean objects under dotted names, `values` what is sent of them; `curve` is by name
+    and step; `datasets` have path and hash by name; `table` is Alice's verdict on each skill, by
+    column.
     """
 
     id: str
     params: Mapping[str, str]
+    figures: Mapping[str, Mapping[str, Any]]
     values: Mapping[str, float]
     costs: Mapping[str, float]
     curve: Mapping[tuple[str, int], float]
@@ -107,10 +107,9 @@ def read(round_id: str, lock: Lock) -> Told:
     return Told(
         id=round_id,
         params=params_of(round_id, lock),
-        values={
-            cleaned(name): value
-            for name, value in flat_metrics({**metrics, "spoken": spoken(round_id)}).items()
-        },
+        figures=means(metrics),
+        values=named({**metrics, "spoken": spoken(round_id)})
+        | {f"cost/{name}": n for name, n in headline(metrics).items() if name in SPENT},
         costs=_costs(round_id),
         curve=_curve(round_id),
         tags={"git.commit": _commit()}
@@ -124,12 +123,16 @@ def read(round_id: str, lock: Lock) -> Told:
 def _costs(round_id: str) -> dict[str, float]:
     """Return what differs from run to run: seconds, speed, memory, by stage."""
     facts: dict[str, float] = {}
+    seconds = 0.0
     for path in sorted(Path("logs").glob(f"{round_id}-*.json")):
         whose, _, stage = path.stem.rpartition("-")
         if whose == round_id:  # an id may have a dash of its own
             found = read_json(path, "delete it, nothing rests on it")
-            facts |= {cleaned(f"cost.{stage}.{n}"): v for n, v in _numbers(found, path).items()}
-    return facts
+            facts |= {
+                f"{MACHINE}{cleaned(f'{stage}.{n}')}": v for n, v in _numbers(found, path).items()
+            }
+            seconds += found.get("seconds", 0.0)
+    return facts | ({f"{MACHINE}minutes": round(seconds / 60, 2)} if facts else {})
 
 
 def _curve(round_id: str) -> dict[tuple[str, int], float]:
@@ -149,7 +152,7 @@ def _curve(round_id: str) -> dict[tuple[str, int], float]:
 def curve_points(values: Mapping[str, float], step: int) -> dict[tuple[str, int], float]:
     """Return an entry of a training curve by name and step."""
     return {
-        (cleaned(f"{CURVE}{name}"), step): value
+        (f"{CURVE}{cleaned(name)}", step): value
         for name, value in values.items()
         if name not in ("step", "epoch")
     }

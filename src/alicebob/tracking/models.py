@@ -1,0 +1,79 @@
+"""Models: each round's adapter as a model in MLflow, and a version of `bob-WORLD` in its registry.
+
+No copy is made: the adapter is DVC's, and the version says which it is, by its hash. The alias
+`champion` is the round with the best headline of the lineage that was brought last. Does not: say
+which of two lineages is better, whose worlds differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from alicebob.experiment.places import place
+from alicebob.experiment.results import HEADLINE
+from alicebob.tracking.index import LINEAGE, ROUND, Index
+from alicebob.tracking.naming import cleaned
+from alicebob.tracking.reading import Told
+
+__all__ = ["champion", "model_of", "register"]
+
+MD5 = "dvc.md5"
+
+
+def model_of(index: Index, run: Any, told: Told) -> str:
+    """Return the model in MLflow that stands for a round's adapter, made where there is none."""
+    from mlflow.entities import LoggedModelOutput
+
+    known = run.outputs.model_outputs if run.outputs else []
+    if known:
+        return str(known[0].model_id)
+    client, run_id = index.client, run.info.run_id
+    model = client.create_logged_model(
+        index.experiment, f"bob-{told.id}", run_id, _tags(index, told), model_type="adapter"
+    )
+    client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+    return str(model.model_id)
+
+
+def register(index: Index, run: Any, told: Told, model: str) -> None:
+    """Make the adapter of a run a version of its world's model, unless it is one."""
+    client, name, run_id = index.client, _name(told), run.info.run_id
+    if client.search_model_versions(f"run_id = '{run_id}'"):
+        return
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name, description=f"Bob in {told.params.get('env.spec')}.")
+    path = place("bob", told.id)
+    client.create_model_version(
+        name,
+        f"models:/{model}",
+        run_id,
+        _tags(index, told),
+        description=f"`dvc get REPOSITORY {path}` brings it; `alicebob.load_bob` opens it.",
+        model_id=model,
+    )
+
+
+def champion(index: Index, rounds: Sequence[Told]) -> None:
+    """Let `champion` be the version with the best headline among the rounds of this lineage."""
+    name, client = _name(rounds[0]), index.client
+    held = {
+        tuple(version.tags.get(tag, "") for tag in (LINEAGE, ROUND, MD5)): version.version
+        for version in client.search_model_versions(f"name = '{name}'", order_by=["version_number"])
+    }
+    known = [told for told in rounds if tuple(_tags(index, told).values()) in held]
+    first = next((n for n in HEADLINE.values() if known and all(n in t.figures for t in known)), "")
+    if first:
+        best = max(known, key=lambda told: told.figures[first]["mean"])
+        version = held[tuple(_tags(index, best).values())]
+        client.set_registered_model_alias(name, "champion", version)
+
+
+def _name(told: Told) -> str:
+    return cleaned(f"bob-{told.params.get('env.spec', 'world')}")
+
+
+def _tags(index: Index, told: Told) -> dict[str, str]:
+    md5 = next((v for name, v in told.tags.items() if name.endswith(".bob")), "")
+    return {LINEAGE: index.lineage, ROUND: told.id, MD5: md5}

@@ -1,0 +1,177 @@
+"""Some of Bob's episodes are traces in MLflow, with Alice's verdicts, and his adapters models."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from evaluated import lay_out, note, write
+
+from alicebob import dataset
+from alicebob.cli import main
+from alicebob.experiment.examples import chosen
+from alicebob.trace import Episode, Outcome, Turn
+from alicebob.tracking import sync
+from alicebob.tracking.traces import TRACES, TURNS
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, empty):
+    """A repository after two rounds, with Bob's episodes of r001."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(empty, "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    lay_out({"r000": 0.1, "r001": 0.4})
+    played([episode(n, "eat_cow", n % 2 == 0) for n in range(30)])
+    judged("r001-validation-eat_cow-01", False, "died", "`do` on 3 of 3 turns")
+    return tmp_path
+
+
+def episode(number, target, success, turns=3):
+    return Episode(
+        id=f"r001-validation-{target}-{number:02d}",
+        environment="crafter",
+        seed=number,
+        instruction="Eat a cow.",
+        turns=tuple(Turn(f"see {at} \x1b[2J", f"do {at}", reward=0.5) for at in range(turns)),
+        final="over",
+        outcome=Outcome.SUCCESS if success else Outcome.TURN_LIMIT,
+        summary={"events": {target: 1} if success else {}},
+        budget={"env_steps": turns, "prompt_tokens": 10, "reply_tokens": 5},
+        meta={"target": target},
+    )
+
+
+def played(episodes):
+    folder = Path("data/evaluations/r001")
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset.write_episodes(folder / "validation.parquet", episodes)
+
+
+def judged(name, success, reason, detail):
+    row = {"episode": name, "target": "eat_cow", "success": success, "reason": reason}
+    Path("data/feedback/r001").mkdir(parents=True, exist_ok=True)
+    rows = json.dumps([row | {"detail": detail}])
+    Path("data/feedback/r001/verdicts.json").write_text(rows)
+
+
+def client():
+    from mlflow import MlflowClient
+
+    return MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+
+
+def experiment():
+    return client().get_experiment_by_name("alicebob").experiment_id
+
+
+def traces(condition=None):
+    return client().search_traces([experiment()], condition, include_spans=True)
+
+
+def run_of(round_id):
+    (run,) = client().search_runs(
+        [experiment()],
+        f"tags.`alicebob.round` = '{round_id}' and tags.`alicebob.superseded` IS NULL",
+    )
+    return run
+
+
+def test_episodes_are_traces_with_alices_verdict_as_an_assessment(project):
+    sync()
+    assert len(traces()) == TRACES
+    condition = f"metadata.`mlflow.sourceRun` = '{run_of('r001').info.run_id}'"
+    assert len(traces(condition)) == TRACES
+    (found,) = traces("feedback.alice = 'false'")
+    said = {a.name: a for a in found.info.assessments}
+    assert (said["alice"].value, said["environment"].value, said["reward"].value) == (
+        False,
+        False,
+        1.5,
+    )
+    assert said["alice"].rationale == "died: `do` on 3 of 3 turns"
+    assert said["alice"].metadata["skill"] == "eat_cow"
+    assert (said["alice"].source.source_type, said["alice"].source.source_id) == ("CODE", "alice")
+    whole, *turns = sorted(
+        found.data.spans, key=lambda span: span.start_time_ns + (span.parent_id is not None)
+    )
+    assert whole.inputs == {"instruction": "Eat a cow.", "seed": 1}
+    assert whole.outputs == {"outcome": "turn_limit", "reward": 1.5, "events": {}}
+    assert [span.outputs for span in turns] == [{"action": f"do {at}"} for at in range(3)]
+    assert found.info.token_usage["total_tokens"] == 15
+
+
+def test_another_verdict_takes_the_place_of_the_first(project):
+    sync()
+    judged("r001-validation-eat_cow-01", False, "never_tried", "")
+    assert sync() == 1
+    assert sync() == 0
+    assert len(traces()) == TRACES
+    (found,) = traces("feedback.alice = 'false'")
+    (said,) = [a for a in found.info.assessments if a.name == "alice"]
+    assert said.rationale == "never tried"
+    assert len(found.data.spans) == 4
+
+
+def test_where_a_model_judged_it_is_named_as_the_judge():
+    from alicebob.alice.feedback import Verdict
+    from alicebob.tracking.traces import trace
+
+    one = episode(1, "eat_cow", False)
+    verdict = Verdict(one.id, "eat_cow", False, "died")
+    info, _ = trace(one, verdict, "run", "1", "Qwen/Qwen3-4B")
+    source = next(a.source for a in info.assessments if a.name == "alice")
+    assert (source.source_type, source.source_id) == ("LLM_JUDGE", "alice/Qwen/Qwen3-4B")
+
+
+def test_of_a_long_episode_the_front_and_the_end_are_shown():
+    from alicebob.tracking.traces import trace
+
+    _, (whole, *turns) = trace(episode(1, "eat_cow", True, 100), None, "run", "1", "")
+    assert len(turns) == TURNS
+    assert [turns[0].name, turns[-1].name] == ["0 do 0", "99 do 99"]
+    assert whole.attributes["turns left out"] == 100 - TURNS
+
+
+def test_failures_and_successes_are_chosen_in_turn_of_different_skills_first():
+    names = ("a", "a", "b", "c")
+    lost = [episode(n, name, False) for n, name in enumerate(names)]
+    won = [episode(9, "a", True)]
+    found = [(e.meta["target"], e.outcome.value) for e in chosen([*won, *lost], {}, 4)]
+    assert found == [
+        ("a", "turn_limit"),
+        ("a", "success"),
+        ("b", "turn_limit"),
+        ("c", "turn_limit"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["evaluations/r001/validation.parquet", "feedback/r001/verdicts.json"]
+)
+def test_a_damaged_file_is_named_and_keeps_no_other_round_back(project, name):
+    Path("data", name).write_text("[1")
+    result = CliRunner().invoke(main, ["sync"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: data/{name} ")
+    assert "alicebob.fingerprint" in run_of("r000").data.tags
+    assert "alicebob.fingerprint" not in run_of("r001").data.tags
+
+
+def test_adapters_are_versions_of_a_model_and_the_best_is_the_champion(project):
+    sync()
+    best = client().get_model_version_by_alias("bob-crafter", "champion")
+    assert best.run_id == run_of("r001").info.run_id
+    assert best.tags["dvc.md5"] == run_of("r001").data.tags["dvc.train.bob"]
+    assert "models/bob/r001" in best.description
+    (output,) = run_of("r001").outputs.model_outputs
+    model = client().get_logged_model(output.model_id)
+    assert {m.key: m.value for m in model.metrics}["bob/skills"] == 0.4
+    write({"r001": 0.05})
+    note(changed=["models/bob/r001"])
+    sync()
+    assert len(client().search_model_versions("name = 'bob-crafter'")) == 3
+    best = client().get_model_version_by_alias("bob-crafter", "champion")
+    assert best.run_id == run_of("r000").info.run_id
