@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from alicebob import dataset
@@ -102,12 +103,17 @@ class References:
         ]
 
     def found(self, live: Live, query: str) -> list[int]:
-        """Return the numbers of the examples for a turn: by observation first, then by meaning."""
+        """Return the numbers of the examples for a turn, by observation and by meaning in turn.
+
+        So either kind has its part of the room.
+        """
         most, library = self._shelf.most, self._library
         seen = library.seen(live.observation, most) if self._by_sight else []
         if not self._meaning:
             return seen
-        return seen + library.meant(query, most, but=[library.keys[n] for n in seen])
+        meant = library.meant(query, most, but=[library.keys[n] for n in seen])
+        both = (number for pair in zip_longest(seen, meant) for number in pair)
+        return [number for number in both if number is not None]
 
     def _fitting(self, numbers: Sequence[int], room: int) -> Reference:
         left = room - self._length(HEAD) - self._length(TAIL)
