@@ -17,7 +17,7 @@ from test_retrieval import tiny  # noqa: F401 - a fixture
 from test_rounds import repro, tiny_rounds
 
 from alicebob import dataset, evaluation
-from alicebob.alice import backward, committee, propose
+from alicebob.alice import Alice, backward, committee, propose
 from alicebob.alice.embedded import attempt
 from alicebob.alice.model import propose as model_propose
 from alicebob.alice.model.backward import told_afterwards
@@ -468,6 +468,38 @@ def test_a_model_says_what_to_look_up_and_an_empty_answer_is_the_embedded_query(
         assert "Seen: sea" in two
         ask(lives)
     assert capsys.readouterr().err.count("the embedded ones stand in") == 1
+
+
+def test_alice_asks_her_model_wherever_the_parameters_say_so(tmp_path, monkeypatch, played):
+    def answer(question):
+        if "<document>" in question:
+            return {"tasks": ["Find water.", "find the water", "Cut wood."]}
+        if "judge" in question:
+            return {"accept": True, "why": ""}
+        if "query" in question:
+            return {"query": "where is water"}
+        return {"summary": "Do as was done.", "task": "Get somewhere."}
+
+    monkeypatch.chdir(tmp_path)
+    verbs = "propose: model, label: model, judge: model, query: model, labels: 3"
+    alice = f"{{{verbs}, model: 'served:m'}}"
+    write(tmp_path, rounds=f"  r001: {{prev: r000, method: learn_by_interact, alice: {alice}}}\n")
+    with answering(answer) as server:
+        monkeypatch.setenv("ALICEBOB_ALICE_URL", server.url)
+        spare = {"adapter": tmp_path, "scratch": tmp_path, "ledger": tmp_path / "used.jsonl"}
+        her = Alice(load_params("r001"), CRAFTER, "r001", **spare)
+        tasks, report = her.propose([Document("a", "Of water."), Document("b", "Of wood.")], 3, ())
+        assert [task.instruction for task in tasks] == ["Find water.", "Cut wood."]
+        assert (report["posed"], report["propose"]["asked"]) == (6, 2)
+        found = list(backward.stretches(played[0][0], 2))
+        skills, lost, report = her.backward(found, played[0])
+        assert (len(skills), lost) == (6, {})
+        assert report["not asked"] == len(found) - 3
+        votes, report = her.approve(skills, 2)
+        assert all(map(committee.unanimous, votes))
+        assert report["committee"]["asked"] == 12
+        ask = pickle.loads(pickle.dumps(her.query()))()
+        assert ask([live_of(skills[0][0])]) == ["where is water"]
 
 
 # parameters
