@@ -1,4 +1,4 @@
-"""Commands that add, list, show, compare and try rounds."""
+"""Commands that add, list, show, compare, promote and try rounds."""
 
 from __future__ import annotations
 
@@ -64,6 +64,22 @@ def add_round(parent: str | None, words: tuple[str, ...]) -> None:
     changes = pairs(word for word in words if "=" in word)
     added = add(names[0] if names else None, parent, changes)
     click.echo(f"Added {added} to params.yaml; 'dvc repro' runs it.", err=True)
+
+
+@rounds.command("promote")
+@click.argument("round_id", metavar="ID")
+def promote_round(round_id: str) -> None:
+    """Note in dvc.yaml that a round's Bob is the one to use; nothing else is touched.
+
+    MLflow's alias 'champion' follows. With a tag, e.g. 'git tag -a bob@v1.0.0 -m r002', others get
+    him by 'dvc artifacts get REPOSITORY bob'. To go on from an earlier round: 'round add --from'.
+    """
+    from alicebob.experiment.promote import promote
+    from alicebob.tracking import sync
+
+    promote(round_id)
+    click.echo(f"{round_id} is the artifact 'bob' of dvc.yaml; commit it.", err=True)
+    sync()
 
 
 @rounds.command("diff")
