@@ -127,16 +127,19 @@ def test_a_world_that_names_nothing_to_do_needs_a_model(round_):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["laptop", "webshop"])
-def test_a_lineage_of_proposals(preset, tmp_path):
+@pytest.mark.parametrize(("preset", "train"), [("laptop", {"by_feedback": 1.0}), ("webshop", {})])
+def test_a_lineage_of_proposals(preset, train, tmp_path):
     rounds = {
         "r001": {"prev": "r000", "method": "exif"},
         "r002": {"prev": "r001", "method": "proposal_first"},
     }
-    tiny_rounds().lay_out(tmp_path, preset, more={"rounds": rounds})
+    tiny_rounds().lay_out(tmp_path, preset, more={"rounds": rounds, "train": train})
     assert repro(tmp_path)[-1] == "feedback@r002"
     assert repro(tmp_path) == []
     report = json.loads((tmp_path / "data/skills/r002/report.json").read_text())
     metrics = json.loads((tmp_path / "metrics/r002.json").read_text())
     assert report["cut"] == metrics["data"]["episodes"]
     assert metrics["data"]["valid_share"] == pytest.approx(report["kept"] / report["cut"])
+    trained = json.loads((tmp_path / "models/bob/r002/report.json").read_text())
+    weights = trained.get("weight by feedback", {})
+    assert max(weights.values(), default=0.0) == (2.0 if train else 0.0)
