@@ -5,17 +5,20 @@ import subprocess
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
 from numpy.random import default_rng
 
+from alicebob.alice.feedback import Feedback
 from alicebob.bob.objective import logits_only_where_there_is_loss
 from alicebob.bob.rows import IGNORED, Row, balanced, held_out, pack, rows_of
 from alicebob.bob.sft import Lora, new_adapter, packs_of, save_adapter, train
 from alicebob.bob.tiny import train_base
 from alicebob.bob.training import Schedule, save_curve
 from alicebob.errors import DamagedData, UsageError
+from alicebob.methods import shared
 from alicebob.policies.conversation import Conversation
 from alicebob.policies.models import load_adapter, load_base
 from alicebob.trace import Turn
@@ -31,6 +34,7 @@ def packs(tokenizer, skills, **changes):
         "budget": 3000,
         "repeat": 2,
         "shares": {},
+        "asked": {},
         "validation_share": 0.0,
         "seed": 1,
     }
@@ -74,9 +78,31 @@ def test_packs_hold_every_row_once_and_rare_kinds_are_not_drowned():
     with pytest.raises(UsageError, match="A row of 101 tokens"):
         pack([Row((1,) * 101, (1,) * 101)], 100, 7)
     groups = {"common": [Row((1,) * 10, (1,) * 10)] * 900, "rare": [Row((2,) * 10, (1,) * 10)] * 9}
-    chosen = balanced(groups, 1000, 3, {}, draw)
+    chosen = balanced(groups, 1000, 3, {}, draw, {})
     rare = sum(row.ids[0] == 2 for row in chosen)
     assert 0.08 * len(chosen) < rare <= 27
+
+
+def test_what_is_asked_for_gets_more_of_its_familys_share():
+    kinds = ("make_table", "eat_cow", "open_play make_table on", "open_play eat_cow")
+    groups = {kind: [Row((n,) * 10, (1,) * 10)] * 900 for n, kind in enumerate(kinds)}
+
+    def tokens(asked):
+        chosen = balanced(groups, 6000, 3, {"open_play": 0.5}, default_rng(0), asked)
+        return [10 * sum(row.ids[0] == n for row in chosen) for n in range(len(kinds))]
+
+    assert tokens({}) == tokens({"defeat_zombie": 5.0}) == [1500] * 4
+    assert tokens({"make_table": 2.0}) == [2250, 750, 2250, 750]
+
+
+def test_what_feedback_asks_for_most_weighs_most(tmp_path):
+    def asked(by_feedback, **explore):
+        Feedback("r001", explore=explore).save(tmp_path)
+        params = SimpleNamespace(train=SimpleNamespace(by_feedback=by_feedback))
+        return shared._asked(SimpleNamespace(params=params, inherited=lambda kind: tmp_path))
+
+    assert asked(2.0, eat_cow=0.3, make_table=0.6, wake_up=0.0) == {"eat_cow": 1, "make_table": 2}
+    assert asked(0.0, eat_cow=0.3) == asked(2.0) == asked(2.0, wake_up=0.0) == {}
 
 
 def test_a_pack_gives_the_logits_of_its_rows(model, skills):

@@ -58,6 +58,19 @@ def test_a_wrong_name_is_one_sentence_and_exit_code_2():
     assert result.stderr == "Error: Unknown environment 'craftr'. Did you mean 'crafter'?\n"
 
 
+def test_threads_are_told_to_yield_before_torch_is_there_unless_the_user_chose():
+    code = (
+        "import os, sys, alicebob.cli; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    )
+    base = {name: v for name, v in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    for own, told in (({}, "passive False"), ({"OMP_WAIT_POLICY": "active"}, "active False")):
+        words = [sys.executable, "-c", code]
+        done = subprocess.run(
+            words, env={**base, **own}, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == told
+
+
 def test_help_imports_nothing_heavy():
     code = "import sys; import alicebob.cli; print({*sys.argv[1:]} & {*sys.modules})"
     heavy = ["torch", "numpy", "mlflow", "dvc", "pydantic", "pyarrow", "ruamel.yaml"]

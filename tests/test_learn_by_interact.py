@@ -78,7 +78,7 @@ def test_the_documents_of_a_world_name_tasks_and_none_comes_twice(world, monkeyp
 def test_a_document_names_what_it_speaks_of_and_nothing_else():
     iron = Document("a", "How to make an iron pickaxe.")
     assert [t.name for t in propose.named([iron], 1, CRAFTER(), (), 9)] == ["make_iron_pickaxe"]
-    with pytest.raises(UsageError, match="name nothing that this environment has"):
+    with pytest.raises(UsageError, match="names nothing that this environment has"):
         propose.named([Document("b", "Of the sea.")], 3, CRAFTER(), (), 9)
 
 

@@ -148,11 +148,16 @@ def test_a_shared_key_that_was_changed_must_be_read_by_some_round(
     plan.check()
 
 
-def test_a_share_of_open_play_is_refused_where_there_is_none(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("key", "was", "set_to"), [("again_share", 0.25, 0.1), ("by_feedback", 0, 1)]
+)
+def test_what_is_about_open_play_is_refused_where_there_is_none(
+    tmp_path, monkeypatch, key, was, set_to
+):
     monkeypatch.chdir(tmp_path)
     shop = ("spec: crafter\n  settings: {observation: compact, limit: balrog}", "spec: webshop")
-    write(tmp_path, shop, ("  again_share: 0.25", "  again_share: 0.1"))
-    with pytest.raises(UsageError, match=r"train.again_share is not read .* in webshop nobody"):
+    write(tmp_path, shop, (f"  {key}: {was}", f"  {key}: {set_to}"))
+    with pytest.raises(UsageError, match=rf"train.{key} is not read .* in webshop nobody"):
         plan.check()
 
 

@@ -13,6 +13,7 @@ from evaluated import lay_out, number
 from alicebob import dataset
 from alicebob.cli import main
 from alicebob.envs import make
+from alicebob.envs.hooks import anchors_of
 from alicebob.experiment.charts import curve, heat
 from alicebob.experiment.report import as_html, as_markdown, draw
 from alicebob.policies import Reply, Task
@@ -158,3 +159,18 @@ def test_pictures_are_drawn_for_dvc_and_a_damaged_round_leaves_them(project):
     Path("metrics/r001.json").write_text("torn")
     draw()
     assert Path("plots/curve.svg").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"GPT-4o": 0.331}, {"GPT-4o": 0.331}),
+        ({"GPT-4o": 33.1}, {}),
+        ({"GPT-4o": "a third"}, {}),
+        ([0.331], {}),
+        (None, {}),
+    ],
+)
+def test_what_others_have_reached_is_shares_by_name_or_no_hook(given, found):
+    world = type("World", (), {"anchors": given})
+    assert anchors_of(world) == found

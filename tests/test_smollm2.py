@@ -69,6 +69,7 @@ def taught(model, tokenizer, bob, skills, work):
         budget=192 * STEPS,
         repeat=9,
         shares={},
+        asked={},
         validation_share=0.0,
         seed=1,
     )

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from evaluated import figures, lay_out, note, write
+from evaluated import figures, lay_out, note, number, write
 
 from alicebob.cli import main
 from alicebob.experiment import plan
 from alicebob.experiment.diff import between
 from alicebob.experiment.edit import add
+from alicebob.experiment.keep import kept
 from alicebob.experiment.lock import Lock
 from alicebob.experiment.places import place
 from alicebob.experiment.report import draw
@@ -340,6 +341,49 @@ def test_what_contradicts_itself_is_refused(project, words, message):
     result = run("round", "add", *words)
     assert (result.exit_code, message in result.stderr) == (2, True), result.output
     assert (project / "params.yaml").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("values", "parent", "said"),
+    [
+        ({"r002": 0.5, "r003": 0.6}, "r003", "No round before r003 is better: on from r003."),
+        ({"r002": 0.5, "r003": 0.4}, "r003", "No round before r003"),  # within the interval
+        ({"r002": 0.9, "r003": 0.6}, "r002", "r003 is worse on validation than r002: on from r002"),
+        ({"r001": 0.9, "r002": 0.5, "r003": 0.3}, "r001", "r003 is worse on validation than r001"),
+        ({"r002": 0.3, "r003": 0.1}, "r002", "r003 is worse on validation than r002"),
+    ],
+)
+def test_a_round_that_got_worse_is_not_gone_on_from(project, values, parent, said):
+    write(values)
+    result = run("round", "add", "--keep-better")
+    assert (result.exit_code, said in result.stderr) == (0, True), result.output
+    assert f"r004: {{prev: {parent}}}" in (project / "params.yaml").read_text()
+
+
+def test_only_validation_says_what_is_worse_and_a_figure_that_rose_speaks_for_it(project):
+    path, after = (project / f"metrics/{r}.json" for r in ("r002", "r003"))
+    better, worse = json.loads(path.read_text()), json.loads(after.read_text())
+    better["test"] = figures("r002", 0.9)["test"]
+    better["validation"]["skills"]["success"] = number(0.9)
+    path.write_text(json.dumps(better))
+    worse["validation"]["open_play"]["progress"] = number(0.9)
+    after.write_text(json.dumps(worse))
+    assert kept() == ("r003", "r003")
+    worse["validation"]["open_play"]["progress"] = number(0.5)
+    after.write_text(json.dumps(worse))
+    assert kept() == ("r003", "r002")
+    assert kept("r002") == ("r002", "r002")
+
+
+def test_what_cannot_be_compared_is_not_said_to_be_worse(project):
+    add("r001b", "r000", {"evaluate.worlds": 2})
+    write({"r001b": 0.9})
+    refused = run("round", "add", "--from", "r001b", "--keep-better")
+    assert refused.exit_code != 0
+    assert "r000 and r001b were evaluated with another evaluate" in refused.stderr
+    add("r004", "r003", {})
+    assert "metrics/r004.json is missing" in run("round", "add", "--keep-better").stderr
+    assert "r009" in run("round", "add", "--from", "r009", "--keep-better").stderr
 
 
 def test_a_change_that_ends_in_any_error_is_undone(project, monkeypatch):

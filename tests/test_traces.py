@@ -175,3 +175,35 @@ def test_adapters_are_versions_of_a_model_and_the_best_is_the_champion(project):
     assert len(client().search_model_versions("name = 'bob-crafter'")) == 3
     best = client().get_model_version_by_alias("bob-crafter", "champion")
     assert best.run_id == run_of("r000").info.run_id
+
+
+def test_who_is_promoted_is_the_champion_whatever_the_figures_say(project):
+    from alicebob.experiment.promote import promoted
+
+    Path("dvc.yaml").write_text("# mine\nstages: {}\n")
+    assert promoted() == ""
+    for chosen_one in ("r001", "r000"):
+        done = CliRunner().invoke(main, ["round", "promote", chosen_one])
+        assert done.exit_code == 0, done.output
+        text = Path("dvc.yaml").read_text()
+        assert text == (
+            "# mine\nstages: {}\n\nartifacts:\n  bob:\n"
+            f"    path: models/bob/{chosen_one}\n    type: model\n"
+        )
+        best = client().get_model_version_by_alias("bob-crafter", "champion")
+        assert best.run_id == run_of(chosen_one).info.run_id
+
+
+@pytest.mark.parametrize(
+    ("name", "dvc", "message"),
+    [
+        ("r009", "stages: {}\n", "Unknown round 'r009'"),
+        ("r002", "stages: {}\n", "r002 is not evaluated yet"),
+        ("r001", "artifacts:\n  mine: {path: x}\n", "dvc.yaml has other artifacts"),
+    ],
+)
+def test_who_cannot_be_promoted_changes_nothing(project, name, dvc, message):
+    Path("dvc.yaml").write_text(dvc)
+    done = CliRunner().invoke(main, ["round", "promote", name])
+    assert (done.exit_code, message in done.stderr) == (2, True), done.output
+    assert Path("dvc.yaml").read_text() == dvc

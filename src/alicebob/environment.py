@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from alicebob.errors import UsageError
 
-__all__ = ["number", "numbers", "processes", "rank", "text", "whole"]
+__all__ = ["number", "numbers", "processes", "rank", "text", "threads_yield", "whole"]
 
 D = TypeVar("D", float, int, None)
 
@@ -52,6 +52,15 @@ def rank() -> int:
 def processes() -> int:
     """Return how many processes train together."""
     return whole("WORLD_SIZE", 1)
+
+
+def threads_yield() -> None:
+    """Let threads that wait for each other give their core away, unless the user chose otherwise.
+
+    OpenMP's spin. Where another process wants the cores, two threads are then eight times as slow;
+    alone they gain nothing from it. Counts where it is called before torch is imported.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def _number(name: str, found: str, least: float, whole: bool = False) -> float:

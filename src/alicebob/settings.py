@@ -208,6 +208,7 @@ class Train(Block):
     budget: Count
     open_play_share: Share
     again_share: Share
+    by_feedback: Annotated[float, Field(ge=0)] = 0.0
     repeat: Count
     epochs: Positive
     learning_rate: Positive

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alicebob.alice.propose import EACH, WORLDS
 from alicebob.envs.hooks import documents_of, has_goals, suite_of
 from alicebob.retrieval.documents import read_documents
 from alicebob.settings import Params
@@ -96,11 +97,14 @@ def _advise(params: Params, env: Any) -> Asked:
 
 
 def _propose(params: Params, env: Any) -> Asked:
-    own: Any = getattr(params, "learn_by_interact", None)
-    folder = (own.documents if own else "") or documents_of(env)
+    """Return a question for each document, or else for each world whose beginning is read."""
+    own: Any = getattr(params, params.method, None)
+    if not hasattr(own, "documents"):
+        return Asked(WORLDS, WORLDS * (_observation(env) + FRAME), WORLDS * EACH * ANSWER)
+    folder = own.documents or documents_of(env)
     texts = [document.text for document in read_documents(Path(folder))] if folder else []
     read = sum(map(len, texts)) // CHARACTERS + FRAME * len(texts)
-    return Asked(len(texts), read, len(texts) * ANSWER * (own.per_document if own else 1))
+    return Asked(len(texts), read, len(texts) * ANSWER * own.per_document)
 
 
 def _query(params: Params, env: Any) -> Asked:

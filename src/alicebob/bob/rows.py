@@ -7,7 +7,7 @@ settings and seed give the same packs. Does not: train.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from numpy.random import Generator
@@ -131,18 +131,22 @@ def balanced(
     repeat: int,
     shares: dict[str, float],
     draw: Generator,
+    asked: Mapping[str, float],
 ) -> list[Row]:
     """Choose rows of named groups up to a budget of tokens, so that rare kinds are not drowned.
 
     `shares` gives families (the first word of a group's name) a fixed share of the budget; the
-    others divide the rest. Within a family each group counts by the square root of its tokens. No
-    row is taken more than `repeat` times.
+    others divide the rest. Within a family each group counts by the square root of its tokens, and
+    by as much more as `asked` says of what it is about. No row is taken more than `repeat` times.
     """
     groups = {name: rows for name, rows in sorted(groups.items()) if rows}
     family = {name: name.split()[0] if name.split()[0] in shares else "" for name in groups}
     portion = {**shares, "": max(0.0, 1 - sum(shares.values()))}
     present = sum(portion[kind] for kind in set(family.values())) or 1.0
-    weights = {name: sum(len(row.ids) for row in rows) ** 0.5 for name, rows in groups.items()}
+    weights = {
+        name: sum(len(row.ids) for row in rows) ** 0.5 * (1 + asked.get(_about(name, shares), 0))
+        for name, rows in groups.items()
+    }
     chosen: list[Row] = []
     for name, rows in groups.items():
         rivals = sum(weights[other] for other in groups if family[other] == family[name])
@@ -150,6 +154,12 @@ def balanced(
         chosen += _sample(rows, round(share * budget), repeat, draw)
     order = draw.permutation(len(chosen))
     return [chosen[i] for i in order]
+
+
+def _about(name: str, shares: Mapping[str, float]) -> str:
+    """Return what a group is about: its own name, or in a family the aim (see `_aim`)."""
+    first, _, aim = name.partition(" ")
+    return aim.removesuffix(" on") if first in shares else name
 
 
 def _sample(rows: list[Row], budget: int, repeat: int, draw: Generator) -> list[Row]:

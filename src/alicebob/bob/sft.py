@@ -67,11 +67,13 @@ def packs_of(
     shares: Mapping[str, float],
     validation_share: float,
     seed: int,
+    asked: Mapping[str, float],
     together: bool = True,
 ) -> tuple[list[Pack], list[Pack], dict[str, int]]:
     """Return (training packs, validation packs, rows in the former by kind).
 
-    `together` says whether rows may share a pack (see `alicebob.policies.faithful.apart`).
+    `asked` says how much more weight some kinds have; see `alicebob.bob.rows.balanced`. `together`
+    says whether rows may share a pack (see `alicebob.policies.faithful.apart`).
     """
     train: dict[str, list[Row]] = {}
     validation: dict[str, list[Row]] = {}
@@ -82,8 +84,8 @@ def packs_of(
     padding = conversation.tokenizer.pad_token_id
     padding = conversation.tokenizer.eos_token_id if padding is None else padding
     draw = generator("rows", seed)
-    chosen = balanced(train, budget, repeat, dict(shares), draw)
-    looked = balanced(validation, max(pack_tokens, budget // 60), 1, dict(shares), draw)
+    chosen = balanced(train, budget, repeat, dict(shares), draw, asked)
+    looked = balanced(validation, max(pack_tokens, budget // 60), 1, dict(shares), draw, asked)
     counts = dict(sorted(Counter(row.kind for row in chosen).items()))
     packs, looks = (pack(some, pack_tokens, padding, together) for some in (chosen, looked))
     return packs, looks, counts

@@ -18,10 +18,13 @@ from alicebob.cli.evaluate import evaluate
 from alicebob.cli.experiment import doctor, estimate, init, report, sync
 from alicebob.cli.group import Commands
 from alicebob.cli.rounds import rounds
+from alicebob.environment import threads_yield
 from alicebob.errors import AliceBobError
 from alicebob.untrusted import printable
 
 __all__ = ["main", "run_command"]
+
+threads_yield()  # a program begins here, its stages too, before any of it imports torch
 
 
 @click.group(cls=Commands)

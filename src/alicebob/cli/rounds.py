@@ -1,4 +1,4 @@
-"""Commands that add, list, show, compare and try rounds."""
+"""Commands that add, list, show, compare, promote and try rounds."""
 
 from __future__ import annotations
 
@@ -53,17 +53,44 @@ def show_round(round_id: str) -> None:
 
 @rounds.command("add")
 @click.option("--from", "parent", default=None, help="Parent; by default the newest round.")
+@click.option(
+    "--keep-better",
+    is_flag=True,
+    help="Where the parent's Bob is worse on validation, beyond the interval, than an earlier one "
+    "of its line, go on from that one.",
+)
 @click.argument("words", nargs=-1, metavar="[ID] [KEY=VALUE]...")
-def add_round(parent: str | None, words: tuple[str, ...]) -> None:
+def add_round(parent: str | None, keep_better: bool, words: tuple[str, ...]) -> None:
     """Append a round to params.yaml, with what it changes, e.g. train.learning_rate=0.001."""
     from alicebob.experiment.edit import add
+    from alicebob.experiment.keep import kept
 
     names = [word for word in words if "=" not in word]
     if len(names) > 1:
         raise click.UsageError(f"Give at most one id, not {' and '.join(names)}.")
     changes = pairs(word for word in words if "=" in word)
+    if keep_better:
+        newest, parent = kept(parent)
+        worse = f"{newest} is worse on validation than {parent}" if parent != newest else ""
+        click.echo(f"{worse or f'No round before {newest} is better'}: on from {parent}.", err=True)
     added = add(names[0] if names else None, parent, changes)
     click.echo(f"Added {added} to params.yaml; 'dvc repro' runs it.", err=True)
+
+
+@rounds.command("promote")
+@click.argument("round_id", metavar="ID")
+def promote_round(round_id: str) -> None:
+    """Note in dvc.yaml that a round's Bob is the one to use; nothing else is touched.
+
+    MLflow's alias 'champion' follows. With a tag, e.g. 'git tag -a bob@v1.0.0 -m r002', others get
+    him by 'dvc artifacts get REPOSITORY bob'. To go on from an earlier round: 'round add --from'.
+    """
+    from alicebob.experiment.promote import promote
+    from alicebob.tracking import sync
+
+    promote(round_id)
+    click.echo(f"{round_id} is the artifact 'bob' of dvc.yaml; commit it.", err=True)
+    sync()
 
 
 @rounds.command("diff")

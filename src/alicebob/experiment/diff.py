@@ -20,7 +20,7 @@ from alicebob.experiment.stages import address
 from alicebob.experiment.tables import aligned, interval, others
 from alicebob.untrusted import printable
 
-__all__ = ["between", "difference"]
+__all__ = ["between", "difference", "figures_of"]
 
 Figure = Mapping[str, Any]
 
@@ -32,7 +32,7 @@ def difference(first: str, second: str) -> str:
     UnknownName for a round that is not there, UsageError for one not evaluated yet, DamagedData for
     a file that is damaged.
     """
-    one, two = _figures(first), _figures(second)
+    one, two = figures_of(first), figures_of(second)
     lock = Lock()
     rows = [["", first, second, ""]]
     rows += _rows(*(lock.settings(round_id) for round_id in (first, second)))
@@ -73,7 +73,8 @@ def between(one: Figure, two: Figure) -> dict[str, Any]:
     }
 
 
-def _figures(round_id: str) -> dict[str, Any]:
+def figures_of(round_id: str) -> dict[str, Any]:
+    """Return a round's figures; raises what `difference` raises."""
     Experiment().changes(round_id)  # an unknown round is said to be one
     found = figures(round_id)
     if found is None:

@@ -56,7 +56,7 @@ STAGES = {
     ),
     "train": Stage(
         ("bob",),
-        parent=("bob",),
+        parent=("feedback", "bob"),
         own=("base", "skills"),
         part="train",
         reads=("bob.model", "bob.revision"),

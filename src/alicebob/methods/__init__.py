@@ -19,7 +19,7 @@ __all__ = ["KNOWN", "Method", "known", "method"]
 
 GROUP = "alicebob.methods"
 #: The table of methods.
-KNOWN = ("exif", "explore_first", "rft", "step", "eto", "learn_by_interact")
+KNOWN = ("exif", "explore_first", "proposal_first", "rft", "step", "eto", "learn_by_interact")
 
 
 @functools.cache  # what is installed is read from many small files

@@ -2,27 +2,32 @@
 
 Bob, as the last round left him, plays the training tasks: trials of the environment's suite in
 exploration worlds, else its goals of the split "train", else what the lineage's skills were told.
-What succeeded becomes a skill; turns that named no action are to be read only. Does not: let Alice
-explore or give feedback.
+What succeeded becomes a skill; turns that named no action are to be read only. With `rft.hindsight`
+Alice labels what failed too, by what it shows (as HER does with goals, arXiv 1707.01495). Does not:
+let Alice explore or give feedback.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from alicebob import dataset
+from alicebob.alice.voice import reads
 from alicebob.envs.hooks import Trial, has_goals, suite_of, tasks_of
 from alicebob.evaluation import GOAL
 from alicebob.methods.parts import Exploration, Method, Round, Said, part
 from alicebob.methods.shared import as_he_is, nothing_back, sft
 from alicebob.policies import Task
 from alicebob.rollout import play_all, seeds
+from alicebob.settings import Block, Params
 from alicebob.trace import ERROR, INVALID, WHOLE, Episode, Outcome, Skill, Turn
 
 __all__ = [
     "METHOD",
     "WIDTH",
+    "Rft",
     "as_skill",
     "bob_on_training_tasks",
     "keep_successes",
@@ -32,6 +37,18 @@ __all__ = [
 ]
 
 WIDTH = 32  # episodes in lock step
+VERBS = ("label", "think")  # of Alice's, for hindsight
+
+
+class Rft(Block):
+    """The block `rft` in params.yaml."""
+
+    hindsight: bool = False  # failed tasks are learnt as what they show
+
+
+def _hindsight(params: Params) -> bool:
+    own: Any = getattr(params, METHOD.name, None)  # none where it is only asked about
+    return bool(own and own.hindsight)
 
 
 def _posed(round_: Round, chosen: list[int]) -> list[Trial]:
@@ -75,14 +92,21 @@ def play(round_: Round, tasks: Sequence[Task]) -> Exploration:
     return Exploration(episodes, known, "Bob's play on training tasks.", alices=False)
 
 
-@part()
+@part("rft.hindsight", lambda params: reads(params, VERBS) if _hindsight(params) else [])
 def keep_successes(round_: Round) -> Said:
-    """Keep the episodes that succeeded, whole."""
+    """Keep the episodes that succeeded, whole; with `rft.hindsight` also what the others show."""
     episodes = dataset.read_episodes(round_.read("episodes"))
     won = [as_skill(e, round_.id) for e in episodes if e.outcome is Outcome.SUCCESS]
-    return Said(
-        [*map(learnable, won)], about="Bob's own successes on training tasks; one file a round."
-    )
+    about = "Bob's own successes on training tasks; one file a round."
+    if not _hindsight(round_.params):
+        return Said([*map(learnable, won)], about=about)
+    alice, failed = round_.alice, [e for e in episodes if e.outcome is not Outcome.SUCCESS]
+    labelled = alice.label(failed)
+    shown = alice.think([skill for skill in labelled.skills if skill.name not in WHOLE])
+    report = {**labelled.report, **shown.report, "in hindsight": len(shown.skills)}
+    about = "Bob's own play on training tasks, where he failed as what it shows; one file a round."
+    skills = [*map(learnable, [*won, *shown.skills])]
+    return Said(skills, {**labelled.lost, **shown.lost}, report, about)
 
 
 def as_skill(episode: Episode, round_id: str) -> Skill:
@@ -102,5 +126,12 @@ def _learnable(turn: Turn) -> Turn:
 
 
 METHOD = Method(
-    "rft", "arXiv 2308.01825", bob_on_training_tasks, keep_successes, sft, as_he_is, nothing_back
+    "rft",
+    "arXiv 2308.01825",
+    bob_on_training_tasks,
+    keep_successes,
+    sft,
+    as_he_is,
+    nothing_back,
+    Rft,
 )

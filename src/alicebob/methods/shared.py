@@ -38,8 +38,11 @@ def as_he_is(round_: Round, adapter: Path, width: int) -> Actor:
 
 
 def _training(params: Params) -> list[str]:
-    """Return the names of the block `train`: the shares of open play only where there is any."""
-    idle = () if labels_open_play(params) else _SHARES.values()
+    """Return the names of the block `train`: those about open play only where there is any.
+
+    Nor is there `by_feedback`, where what is asked for are parts of a goal and no kinds of skill.
+    """
+    idle = () if labels_open_play(params) else (*_SHARES.values(), "by_feedback")
     return [f"train.{name}" for name in Train.model_fields if name not in idle]
 
 
@@ -72,7 +75,7 @@ def trained_on_skills(round_: Round, shares: Mapping[str, float]) -> Trained:
 
     params, settings, bob = round_.params, round_.params.train, round_.params.bob
     model, tokenizer = load_base(bob.model, bob.dtype, bob.revision, bob.attention)
-    together = apart(model)
+    together, asked = apart(model), _asked(round_)
     skills = dataset.read_skills(round_.read("skills"))
     actions, template = actions_of(round_.world()), Template.of(bob)
     packs, looks, rows = packs_of(
@@ -86,6 +89,7 @@ def trained_on_skills(round_: Round, shares: Mapping[str, float]) -> Trained:
         shares=shares,
         validation_share=params.skills.validation_share,
         seed=params.seed,
+        asked=asked,
         together=together,
     )
     if settings.init == "parent":
@@ -101,10 +105,25 @@ def trained_on_skills(round_: Round, shares: Mapping[str, float]) -> Trained:
         "best validation loss": fitted.best,
         "rows at hand": rows,
     }
+    if asked:
+        facts["weight by feedback"] = {kind: round(1 + more, 2) for kind, more in asked.items()}
     if not together:
         facts["rows in a pack"] = "one: this kind of model would mix what is packed together"
     about = f"A LoRA adapter trained on the skills of every round up to {round_.id}."
     return Trained(model, about, facts, fitted)
+
+
+def _asked(round_: Round) -> dict[str, float]:
+    """Return how much more weight has what the last feedback asks for: most, for what it does most.
+
+    Where it asks for nothing, nothing has.
+    """
+    strength = getattr(round_.params.train, "by_feedback", 0.0)
+    if not strength:
+        return {}
+    asked = Feedback.load(round_.inherited("feedback")).explore
+    most = max(asked.values(), default=0.0)
+    return {kind: strength * w / most for kind, w in sorted(asked.items()) if w > 0}
 
 
 def _schedule(settings: Train, seed: int) -> Schedule:

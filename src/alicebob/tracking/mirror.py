@@ -87,7 +87,6 @@ def sync(finished: str = "", patience: float = math.inf) -> int:
             _points(index, series, here)
         if told:
             index.describe(of_experiment(index.experiment, list(told.values()), CURRENT))
-        if changed:
             models.champion(index, list(told.values()))
     if len(troubles) > 1:
         raise AliceBobError(" ".join(map(str, troubles)))

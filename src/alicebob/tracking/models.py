@@ -1,8 +1,8 @@
 """Models: each round's adapter as a model in MLflow, and a version of `bob-WORLD` in its registry.
 
 No copy is made: the adapter is DVC's, and the version says which it is, by its hash. The alias
-`champion` is the round with the best headline of the lineage that was brought last. Does not: say
-which of two lineages is better, whose worlds differ.
+`champion` is the round that was promoted, else the one with the best headline, of the lineage that
+was brought last. Does not: say which of two lineages is better, whose worlds differ.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from alicebob.experiment.places import place
+from alicebob.experiment.promote import promoted
 from alicebob.experiment.results import HEADLINE
 from alicebob.tracking.index import LINEAGE, ROUND, Index
 from alicebob.tracking.naming import cleaned
@@ -56,7 +57,7 @@ def register(index: Index, run: Any, told: Told, model: str) -> None:
 
 
 def champion(index: Index, rounds: Sequence[Told]) -> None:
-    """Let `champion` be the version with the best headline among the rounds of this lineage."""
+    """Let `champion` be the version that was promoted, else the best of this lineage."""
     name, client = _name(rounds[0]), index.client
     held = {
         tuple(version.tags.get(tag, "") for tag in (LINEAGE, ROUND, MD5)): version.version
@@ -64,9 +65,11 @@ def champion(index: Index, rounds: Sequence[Told]) -> None:
     }
     known = [told for told in rounds if tuple(_tags(index, told).values()) in held]
     first = next((n for n in HEADLINE.values() if known and all(n in t.figures for t in known)), "")
-    if first:
-        best = max(known, key=lambda told: told.figures[first]["mean"])
-        version = held[tuple(_tags(index, best).values())]
+    if not first:
+        return
+    best = max(known, key=lambda told: (told.id == promoted(), told.figures[first]["mean"]))
+    version = held[tuple(_tags(index, best).values())]
+    if client.get_registered_model(name).aliases.get("champion") != version:
         client.set_registered_model_alias(name, "champion", version)
 
 

@@ -23,8 +23,8 @@ MACHINE = "machine/"  # and those of what differs from run to run
 SECTIONS = (
     ("test.skills.success", "bob/skills"),
     ("test.invalid_actions", "bob/invalid"),
-    ("test.skills.by_skill.", "bob by skill/"),
-    ("test.open_play.by_event.", "bob by event/"),
+    ("test.skills.by_skill.", "by skill/"),
+    ("test.open_play.by_event.", "by event/"),
     ("test.open_play.", "bob/"),
     ("test.", "bob/"),
     ("validation.skills.success", "validation/skills"),

@@ -2,9 +2,10 @@
 
 A purchase becomes a skill: the search that led to it, the product, the options chosen, without the
 detours, and a request that names what was searched for and found true on the pages read, the
-options, and a price that it keeps. The pages show the request where the persona stood. Invariant: a
-request says nothing that the shopper had not read; what validation or test goals ask for is passed
-over. Does not: check that the purchase fulfils it; `alicebob.alice.validity` plays it again.
+options, and a price that it keeps. The pages show the request where the persona stood, or what was
+asked for. Invariant: a request says nothing that the shopper had not read; what validation or test
+goals ask for is passed over. Does not: check that the purchase fulfils it;
+`alicebob.alice.validity` plays it again.
 """
 
 from __future__ import annotations
@@ -206,14 +207,14 @@ def _listed(
 
 def _turns(episode: Episode, numbers: Sequence[int], request: str) -> Iterator[Turn]:
     """Yield the turns as they go with the request, with what they were for."""
-    persona = str(episode.options.get("persona", ""))
+    stood = episode.instruction or str(episode.options.get("persona", ""))
     for number in numbers:
         turn = episode.turns[number]
         # The first search leaves the first page, where every episode begins.
         page = (episode.turns[0] if number == numbers[0] else turn).observation
         last = number == numbers[-1]
         yield Turn(
-            retold(page, persona, request),
+            retold(page, stood, request),
             turn.action,
             reward=1.0 if last else 0.0,
             events=MET if last else (),
