@@ -128,13 +128,14 @@ def test_a_world_that_names_nothing_to_do_needs_a_model(round_):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("preset", "train"), [("laptop", {"by_feedback": 1.0}), ("webshop", {})])
-def test_a_lineage_of_proposals(preset, train, tmp_path):
+def test_a_lineage_of_proposals_and_hindsight(preset, train, tmp_path):
     rounds = {
         "r001": {"prev": "r000", "method": "exif"},
         "r002": {"prev": "r001", "method": "proposal_first"},
+        "r003": {"prev": "r002", "method": "rft", "rft": {"hindsight": True}},
     }
     tiny_rounds().lay_out(tmp_path, preset, more={"rounds": rounds, "train": train})
-    assert repro(tmp_path)[-1] == "feedback@r002"
+    assert repro(tmp_path)[-1] == "feedback@r003"
     assert repro(tmp_path) == []
     report = json.loads((tmp_path / "data/skills/r002/report.json").read_text())
     metrics = json.loads((tmp_path / "metrics/r002.json").read_text())
@@ -143,3 +144,5 @@ def test_a_lineage_of_proposals(preset, train, tmp_path):
     trained = json.loads((tmp_path / "models/bob/r002/report.json").read_text())
     weights = trained.get("weight by feedback", {})
     assert max(weights.values(), default=0.0) == (2.0 if train else 0.0)
+    tried = json.loads((tmp_path / "data/skills/r003/report.json").read_text())
+    assert tried["in hindsight"] <= tried["cut"]
