@@ -57,8 +57,8 @@ def processes() -> int:
 def threads_yield() -> None:
     """Let threads that wait for each other give their core away, unless the user chose otherwise.
 
-    OpenMP's spin. Where another process wants the cores, two threads are then eight times as slow;
-    alone they gain nothing from it. Counts where it is called before torch is imported.
+    OpenMP's spin: where another process wants the cores too, two threads were eight times as slow.
+    Counts where it is called before torch is imported.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
