@@ -61,7 +61,8 @@ def test_a_wrong_name_is_one_sentence_and_exit_code_2():
 
 
 def test_threads_are_told_to_yield_before_torch_is_there_unless_the_user_chose():
-    code = "import os, sys, alicebob.cli; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    shown = "os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules"
+    code = f"import os, sys, alicebob.cli; print({shown})"
     base = {name: v for name, v in os.environ.items() if name not in OPENMP}
     for own, told in (({}, "1000 False"), ({"OMP_WAIT_POLICY": "active"}, "None False")):
         words = [sys.executable, "-c", code]
