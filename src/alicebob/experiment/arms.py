@@ -177,26 +177,17 @@ def _status() -> dict[str, str]:
     One whose worker was killed, so that nobody ends it, has failed.
     """
     from dvc.repo import Repo
+    from psutil import pid_exists
 
     found: dict[str, str] = {}
     with Repo() as repo:
         tasks = repo.experiments.celery_queue
         for each in tasks.status():
             state, process = each["status"], tasks.proc.get(each["rev"])
-            if state == "Running" and process is not None and not _alive(process.pid):
+            if state == "Running" and process is not None and not pid_exists(process.pid):
                 state = "Failed"
             found[each["name"]] = min(state, found.get(each["name"], state), key=STATES.index)
     return found
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        pass
-    return True
 
 
 def queue(arms: Sequence[Arm], seeds: Sequence[int]) -> list[str]:
