@@ -7,10 +7,8 @@ curve, feedback and reports.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 from alicebob.alice.feedback import Feedback
 from alicebob.errors import DamagedData
+from alicebob.experiment import made
 from alicebob.experiment.lock import Lock
 from alicebob.experiment.places import place
 from alicebob.experiment.results import SPENT, figures, headline, means, read_json
@@ -103,6 +102,8 @@ def read(round_id: str, lock: Lock) -> Told:
     }
     folder = place("feedback", round_id)
     places = {f"{kind}/{round_id}": str(place(kind, round_id)) for kind in DATASETS}
+    records = made.records(round_id, lock)
+    ran = made.versions(records)
     feedback = Feedback.load(folder) if (folder / "feedback.json").exists() else None
     return Told(
         id=round_id,
@@ -112,7 +113,8 @@ def read(round_id: str, lock: Lock) -> Told:
         | {f"cost/{name}": n for name, n in headline(metrics).items() if name in SPENT},
         costs=_costs(round_id),
         curve=_curve(round_id),
-        tags={"git.commit": _commit()}
+        tags={"git.commit": ran.pop("git.commit", made.commit())}
+        | {f"made.{name}": told for name, told in ran.items()}
         | {f"dvc.{stage}.{Path(path).parent.name}": md5 for path, (stage, md5) in outs.items()},
         datasets={name: (path, outs[path][1]) for name, path in places.items() if path in outs},
         files=[*(p for p in (folder / n for n in TOLD) if p.is_file()), place("metrics", round_id)],
@@ -178,18 +180,3 @@ def _table(feedback: Feedback) -> dict[str, list[Any]]:
 
 def _cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value
-
-
-@functools.cache
-def _commit() -> str:
-    """Return the commit that is checked out, or why there is none.
-
-    A checkout of another user's, as in a container, is read all the same: nothing in it is run.
-    """
-    words = ["git", "-c", "safe.directory=*", "rev-parse", "--verify", "HEAD"]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-    except OSError as error:
-        return f"none ({error.strerror})"
-    told = " ".join(done.stderr.split())
-    return f"none ({told[:200]})" if done.returncode else done.stdout.strip()
