@@ -30,11 +30,11 @@ MADE = Path("logs/made")
 PACKAGE = "alicebob"
 
 
-def note(stage: str, round_id: str, inputs: Iterable[Path], code: str, answers: Path) -> None:
+def note(stage: str, round_id: str, inputs: Iterable[Path], code: str, calls: Path) -> None:
     """Note what a stage ran with that has just ended; trouble with it is told, and stops nothing.
 
-    `inputs` are what it read, its plan included, `code` is the hash of the sources, `answers` a
-    folder with what was asked of a model, by prompt (see `alicebob.alice.model.asking`).
+    `inputs` are what it read, its plan included, `code` is the hash of the sources, `calls` has
+    some of what was asked of a model, by prompt (see `alicebob.alice.model.asking.note`).
     """
     try:
         lock = Lock()
@@ -44,10 +44,16 @@ def note(stage: str, round_id: str, inputs: Iterable[Path], code: str, answers: 
     found = {
         "read": {str(path): lock.hash_of(path) for path in inputs},
         "with": {"git.commit": commit(), "code": code[:16], **_versions()},
-        "asked": {p.stem: json.loads(p.read_text()) for p in sorted(answers.glob("*.json"))},
+        "asked": {p.stem: _asked(p) for p in sorted(calls.glob("*.json"))},
     }
     # As ASCII: what a model wrote may hold half a surrogate pair.
     write_text(_path(stage, round_id), json.dumps(found, indent=1) + "\n")
+
+
+def _asked(path: Path) -> dict[str, Any]:
+    from alicebob.alice.model.asking import template
+
+    return {"text": template(path.stem), "calls": json.loads(path.read_text())}
 
 
 def records(round_id: str, lock: Lock) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class Told:
 
     `figures` are mean objects under dotted names, `values` what is sent of them; `curve` is by name
     and step; `datasets` have path and hash by name; `table` is Alice's verdict on each skill, by
-    column.
+    column, `asked` what Alice asked a language model, by prompt (see `alicebob.experiment.made`).
     """
 
     id: str
@@ -50,6 +50,7 @@ class Told:
     datasets: Mapping[str, tuple[str, str]]
     files: Sequence[Path]
     table: Mapping[str, list[Any]]
+    asked: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def point(self) -> str:
@@ -119,6 +120,7 @@ def read(round_id: str, lock: Lock) -> Told:
         datasets={name: (path, outs[path][1]) for name, path in places.items() if path in outs},
         files=[*(p for p in (folder / n for n in TOLD) if p.is_file()), place("metrics", round_id)],
         table=_table(feedback) if feedback else {},
+        asked=made.asked(records),
     )
 
 
