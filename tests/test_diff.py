@@ -144,7 +144,7 @@ def ran(round_id, project, **others):
         made.note(stage, round_id, inputs, "c0de", project / "none")
         path = made.MADE / round_id / f"{stage}.json"
         found = json.loads(path.read_text())
-        found["with"] |= others
+        found["ran"] |= others
         path.write_text(json.dumps(found))
 
 
@@ -164,7 +164,9 @@ def test_rounds_say_with_which_code_and_versions_they_were_made(project):
 
 def test_a_damaged_record_is_named(project):
     ran("r001", project)
-    (made.MADE / "r001/train.json").write_text('{"read": 3}')
+    (made.MADE / "r001/train.json").write_text('{"read": {}, "ran": {}, "asked": {"judge": {}}}')
     done = CliRunner().invoke(main, ["round", "diff", "r001", "r001b"])
     assert done.exit_code == 1
-    assert done.stderr.startswith("Error: logs/made/r001/train.json is damaged; delete it")
+    assert done.stderr.startswith(
+        "Error: logs/made/r001/train.json is damaged (asked.judge.text); delete"
+    )

@@ -119,7 +119,7 @@ def test_a_round_with_a_model_in_every_role_then_with_bob_as_his_own_alice(
     client = MlflowClient(f"sqlite:///{project}/mlflow.db")
     experiment = client.get_experiment_by_name("alicebob").experiment_id
     found = client.search_traces([experiment], "tags.verb = 'judge' and tags.round = 'r001'")
-    assert len(found) == len(asked["judge"]["calls"]) >= FIRST
+    assert len(found) == len(asked["judge"].calls) >= FIRST
     found = run.stdout + run.stderr
     assert CANARY not in found
     for path in sorted(project.rglob("*")):

@@ -163,10 +163,9 @@ def asked(stage, **prompts):
 def question(number, answer, *refused):
     return {
         "number": number,
-        "question": f"Was \x1b[2J {number} done?",
+        "question": f"Was \x1b[2J {number} \ud83d done?",
         "answer": answer,
         "refused": [{"text": text, "reason": "It holds no valid JSON object."} for text in refused],
-        "tries": len(refused) + (answer is not None),
         "seconds": [0.5, 0.25][: len(refused) + (answer is not None)],
         "prompt_tokens": 30,
         "reply_tokens": 7,
@@ -175,10 +174,12 @@ def question(number, answer, *refused):
 
 def test_what_alice_asked_a_model_are_traces_with_each_try(project):
     calls = [question(0, {"success": True}), question(1, {"success": False}, "no \ud83d")]
-    asked("feedback", judge=[*calls, question(2, None, "no", "no")], feedback=[], repair=[])
+    again = question(0, {"success": True}) | {"number": 3}  # the same was asked of another episode
+    calls += [question(2, None, "no", "no"), again]
+    asked("feedback", judge=calls, feedback=[], repair=[])
     asked("skills", label=[question(0, {"instruction": "Eat."})])
     sync()
-    assert len(traces("tags.verb = 'judge' and tags.round = 'r001'")) == 3
+    assert len(traces("tags.verb = 'judge' and tags.round = 'r001'")) == 4
     assert len(traces("tags.verb = 'label'")) == 1
     (found,) = traces("tags.came = 'mended'")
     whole, *tries = sorted(found.data.spans, key=lambda span: span.name)
@@ -196,7 +197,7 @@ def test_what_alice_asked_a_model_are_traces_with_each_try(project):
     assert sync() == 0
     made.MADE.joinpath("r001/feedback.json").unlink()  # as on another machine
     sync()
-    assert len(traces("tags.verb = 'judge'")) == 3
+    assert len(traces("tags.verb = 'judge'")) == 4
 
 
 def test_prompts_are_registered_by_version_and_tied_to_the_rounds_that_used_them(

@@ -18,16 +18,46 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from alicebob.errors import DamagedData
 from alicebob.experiment.lock import Lock, stages_of
 from alicebob.experiment.results import read_json
 from alicebob.files import write_text
 from alicebob.progress import tell
 
-__all__ = ["MADE", "asked", "commit", "note", "records", "versions"]
+__all__ = ["MADE", "Asked", "Call", "asked", "commit", "note", "records", "versions"]
 
 MADE = Path("logs/made")
 PACKAGE = "alicebob"
+MEND = "delete it, nothing rests on it"
+
+
+class Call(BaseModel):
+    """A question to a model, and what came of it (see `alicebob.alice.model.asking`)."""
+
+    number: int
+    question: Any  # text, which may hold half a surrogate pair
+    answer: dict[str, Any] | None
+    refused: list[dict[str, Any]]
+    seconds: list[float]  # of each try
+    prompt_tokens: int
+    reply_tokens: int
+
+
+class Asked(BaseModel):
+    """A prompt's text, and some of what was asked with it."""
+
+    text: str
+    calls: list[Call]
+
+
+class Record(BaseModel):
+    """What a stage read, by path and hash; what it ran with; and what it asked, by prompt."""
+
+    read: dict[str, str | None]
+    ran: dict[str, str]
+    asked: dict[str, Asked]
 
 
 def note(stage: str, round_id: str, inputs: Iterable[Path], code: str, calls: Path) -> None:
@@ -43,7 +73,7 @@ def note(stage: str, round_id: str, inputs: Iterable[Path], code: str, calls: Pa
         return
     found = {
         "read": {str(path): lock.hash_of(path) for path in inputs},
-        "with": {"git.commit": commit(), "code": code[:16], **_versions()},
+        "ran": {"git.commit": commit(), "code": code[:16], **_versions()},
         "asked": {p.stem: _asked(p) for p in sorted(calls.glob("*.json"))},
     }
     # As ASCII: what a model wrote may hold half a surrogate pair.
@@ -56,36 +86,40 @@ def _asked(path: Path) -> dict[str, Any]:
     return {"text": template(path.stem), "calls": json.loads(path.read_text())}
 
 
-def records(round_id: str, lock: Lock) -> dict[str, dict[str, Any]]:
+def records(round_id: str, lock: Lock) -> dict[str, Record]:
     """Return by stage what was noted of a round, where it holds; raises DamagedData."""
     entries, found = lock.of(round_id), {}
     for stage in stages_of(round_id):
         path = _path(stage, round_id)
-        record = read_json(path, "delete it, nothing rests on it") if path.exists() else {}
-        if record and not all(isinstance(record.get(k), dict) for k in ("read", "with", "asked")):
-            raise DamagedData(f"{path} is damaged; delete it, nothing rests on it.")
+        if not path.exists():
+            continue
+        try:
+            record = Record.model_validate(read_json(path, MEND))
+        except ValidationError as error:
+            where = ".".join(map(str, error.errors()[0]["loc"]))
+            raise DamagedData(f"{path} is damaged ({where}); {MEND}.") from error
         # A stage that DVC has yet to note is the one that has just ended.
-        if record and (stage not in entries or record["read"] == dict(entries[stage].deps)):
+        if stage not in entries or record.read == dict(entries[stage].deps):
             found[stage] = record
     return found
 
 
-def versions(found: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def versions(found: Mapping[str, Record]) -> dict[str, str]:
     """Return with what the stages of these records ran; where they differ, each of it."""
     told: dict[str, dict[str, None]] = {}
     for record in found.values():
-        for name, value in record["with"].items():
-            told.setdefault(name, {})[str(value)] = None
+        for name, value in record.ran.items():
+            told.setdefault(name, {})[value] = None
     return {name: ", ".join(values) for name, values in told.items()}
 
 
-def asked(found: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return by prompt its `text`, and the `calls` that were kept, of all these records."""
-    told: dict[str, dict[str, Any]] = {}
+def asked(found: Mapping[str, Record]) -> dict[str, Asked]:
+    """Return what was asked, by prompt, of the stages of all these records."""
+    told: dict[str, Asked] = {}
     for record in found.values():
-        for name, each in record["asked"].items():
-            calls = [*told.get(name, {}).get("calls", ()), *each["calls"]]
-            told[name] = {"text": each["text"], "calls": calls}
+        for name, each in record.asked.items():
+            before = told[name].calls if name in told else []
+            told[name] = Asked(text=each.text, calls=[*before, *each.calls])
     return told
 
 

@@ -262,7 +262,7 @@ def _traces(index: Index, run: str, told: Told) -> None:
     linked = registered(index, told.asked)
     for name, each in told.asked.items():
         tags = {"round": told.id, LINKED: linked[name]}
-        shown += [call(VERBS.get(name, name), c, *at, model, **tags) for c in each["calls"]]
+        shown += [call(VERBS.get(name, name), c, *at, model, **tags) for c in each.calls]
     if linked:
         every = [link for links in linked.values() for link in json.loads(links)]
         index.tags(run, {LINKED: json.dumps(every)})

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
+from alicebob.experiment.made import Asked
 from alicebob.tracking.index import Index
 
 __all__ = ["LINKED", "registered"]
@@ -18,9 +18,9 @@ LINKED = "mlflow.linkedPrompts"  # the tag by which runs and traces show their p
 EXPERIMENTS = "_mlflow_experiment_ids"  # the tag by which an experiment shows its prompts
 
 
-def registered(index: Index, asked: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def registered(index: Index, asked: Mapping[str, Asked]) -> dict[str, str]:
     """Return by prompt what links a run or a trace to its text's version, made where it lacks."""
-    return {name: _version(index, name, each["text"]) for name, each in asked.items()}
+    return {name: _version(index, name, each.text) for name, each in asked.items()}
 
 
 def _version(index: Index, prompt: str, text: str) -> str:

@@ -50,7 +50,7 @@ class Told:
     datasets: Mapping[str, tuple[str, str]]
     files: Sequence[Path]
     table: Mapping[str, list[Any]]
-    asked: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    asked: Mapping[str, made.Asked] = field(default_factory=dict)
 
     @property
     def point(self) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from alicebob.alice.feedback import Verdict
 from alicebob.experiment.examples import skill_of
+from alicebob.experiment.made import Call
 from alicebob.trace import Episode, Outcome, Turn
 from alicebob.untrusted import printable
 
@@ -57,21 +58,21 @@ def trace(
 
 
 def call(
-    verb: str, asked: Mapping[str, Any], run: str, experiment: str, model: str, **tags: str
+    verb: str, asked: Call, run: str, experiment: str, model: str, **tags: str
 ) -> tuple[TraceInfo, list[Span]]:
     """Return a question of Alice's to a language model, and what came of it, as MLflow has it.
 
     Below the whole is a span for each try, as long as it took, with the reason where it was refused
-    (see `alicebob.alice.model.asking`). The tag `came` is whole, mended or rejected.
+    (see `alicebob.experiment.made`). The tag `came` is whole, mended or rejected.
     """
-    answer, refused = asked["answer"], asked["refused"]
+    answer, refused = asked.answer, asked.refused
     came = "rejected" if answer is None else "mended" if refused else "whole"
-    name = f"{verb} {asked['number']}"
-    trace_id = hashlib.sha256(f"{run} {verb} {asked['question']}".encode()).hexdigest()[:32]
+    name = f"{verb} {asked.number}"
+    trace_id = _trace_id(f"{run} {name} {asked.question}")
     tries = [(said["text"], said["reason"]) for said in refused]
     tries += [] if answer is None else [(json.dumps(answer, ensure_ascii=False), "")]
-    took = [max(1, round(1000 * seconds)) for seconds in asked["seconds"]] or [1] * len(tries)
-    question, begun = _short(asked["question"], WHOLE), time.time_ns()
+    took = [max(1, round(1000 * seconds)) for seconds in asked.seconds] or [1] * len(tries)
+    question, begun = _short(asked.question, WHOLE), time.time_ns()
     last = {"answer": answer} if answer is not None else {"refused": [why for _, why in tries]}
     about = {"model": model, "came": came}
     first = {"question": question}
@@ -87,7 +88,7 @@ def call(
         spans,
         (run, experiment),
         (question, tries[-1][0] if tries else ""),
-        (asked["prompt_tokens"], asked["reply_tokens"]),
+        (asked.prompt_tokens, asked.reply_tokens),
         wrong=answer is None,
         about={"model": model[:200]},
         tags={"verb": verb, "came": came, **tags},
@@ -152,7 +153,7 @@ def _assessments(episode: Episode, verdict: Verdict | None, judge: str) -> Itera
 
 def _spans(episode: Episode, run: str, told: Mapping[str, Any]) -> Iterator[Span]:
     """Yield the episode as a span, and below it one for each turn that is shown."""
-    trace_id = hashlib.sha256(f"{run} {episode.id}".encode()).hexdigest()[:32]
+    trace_id = _trace_id(f"{run} {episode.id}")
     turns = list(enumerate(episode.turns))
     left = max(0, len(turns) - TURNS)
     asked = {"instruction": _short(episode.instruction), "seed": episode.seed}
@@ -172,6 +173,10 @@ def _spans(episode: Episode, run: str, told: Mapping[str, Any]) -> Iterator[Span
         done |= {"thought": turn.thought} if turn.thought else {}
         when = (now + at * MILLION, 1)
         yield _span(trace_id, at + 1, name, "TOOL", seen, done, _about(turn), when)
+
+
+def _trace_id(told: str) -> str:
+    return hashlib.sha256(told.encode("utf-8", "backslashreplace")).hexdigest()[:32]
 
 
 def _about(turn: Turn) -> dict[str, Any]:

@@ -228,7 +228,7 @@ class Asker(Generic[A]):
             line = settled[number]
             answer = line["answer"] and line["answer"].model_dump(mode="json")
             told = {"number": number, "question": prompts[number], "answer": answer}
-            took = {name: line[name] for name in ("prompt_tokens", "reply_tokens", "tries")}
+            took = {name: line[name] for name in ("prompt_tokens", "reply_tokens")}
             # These are not in a journal of an older version.
             rest = {name: line.get(name, []) for name in ("refused", "seconds")}
             found.append(told | took | rest)
