@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from evaluated import lay_out, note, write
 
 from alicebob.cli import main
-from alicebob.experiment import plan
+from alicebob.experiment import made, plan
 from alicebob.experiment.edit import add
 from alicebob.tracking import ended, live, sync
 
@@ -465,15 +465,13 @@ def test_a_curve_that_is_not_the_files_is_superseded(project):
 
 @pytest.fixture
 def git(project, monkeypatch):
-    from alicebob.tracking import reading
-
-    reading._commit.cache_clear()
+    made.commit.cache_clear()
     yield lambda *words: subprocess.run(
         ["git", "-c", "user.name=A", "-c", "user.email=a@b", *words],
         check=True,
         capture_output=True,
     )
-    reading._commit.cache_clear()
+    made.commit.cache_clear()
 
 
 def test_the_commit_of_another_users_checkout_is_found(git, monkeypatch):

@@ -8,6 +8,7 @@ other's. Does not: read the files.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -18,7 +19,7 @@ from typing import Any
 import click
 
 from alicebob.errors import AliceBobError, DamagedData
-from alicebob.experiment.examples import examples
+from alicebob.experiment.examples import examples, explored
 from alicebob.experiment.lock import Lock, PlanLost, stages_of
 from alicebob.experiment.params import read_yaml
 from alicebob.experiment.places import place
@@ -28,8 +29,9 @@ from alicebob.tracking import models
 from alicebob.tracking.index import BRANCH, CURRENT, ROUND, Index, reaching, refused, running, shown
 from alicebob.tracking.naming import CURVE, MACHINE, answer, titled
 from alicebob.tracking.notes import NOTE, of_experiment, of_lineage, of_round
+from alicebob.tracking.prompts import LINKED, registered
 from alicebob.tracking.reading import Told, lineage_mark, read, worlds
-from alicebob.tracking.traces import TRACES, trace
+from alicebob.tracking.traces import EXPLORED, TRACES, call, trace
 from alicebob.untrusted import printable
 
 __all__ = ["attach", "branch_run", "ended", "left", "sync"]
@@ -38,6 +40,11 @@ FINGERPRINT = "alicebob.fingerprint"
 POINT = "alicebob.point."
 TABLE = "feedback/skills.json"
 IN_TIME = 60.0  # seconds that the end of a stage gives MLflow
+VERBS = {
+    "feedback": "advise",
+    "backward": "label",
+    "committee": "judge",
+}  # by prompt, else as it is
 NO_FIGURES = (MACHINE, CURVE, "system/")  # how the other metrics of a run begin
 
 
@@ -245,9 +252,20 @@ def _fill(index: Index, run: Any, told: Told, depth: int) -> None:
 
 
 def _traces(index: Index, run: str, told: Told) -> None:
-    """Show some of the round's episodes, turn by turn, with what Alice says of them."""
-    judge = told.params.get("alice.model", "") if told.params.get("alice.judge") == "model" else ""
-    shown = [trace(e, v, run, index.experiment, judge) for e, v in examples(told.id, TRACES)]
+    """Show some of the round's episodes, turn by turn, and what Alice asked a language model."""
+    at, model = (run, index.experiment), told.params.get("alice.model", "")
+    judge = model if told.params.get("alice.judge") == "model" else ""
+    shown = [trace(e, v, *at, judge, round=told.id) for e, v in examples(told.id, TRACES)]
+    if "explore" in told.asked:
+        own = explored(told.id, EXPLORED)
+        shown += [trace(e, None, *at, "", round=told.id, verb="explore") for e in own]
+    linked = registered(index, told.asked)
+    for name, each in told.asked.items():
+        tags = {"round": told.id, LINKED: linked[name]}
+        shown += [call(VERBS.get(name, name), c, *at, model, **tags) for c in each.calls]
+    if linked:
+        every = [link for links in linked.values() for link in json.loads(links)]
+        index.tags(run, {LINKED: json.dumps(every)})
     if shown:
         index.traces(shown)
 

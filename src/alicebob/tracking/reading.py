@@ -7,17 +7,16 @@ curve, feedback and reports.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from alicebob.alice.feedback import Feedback
 from alicebob.errors import DamagedData
+from alicebob.experiment import made
 from alicebob.experiment.lock import Lock
 from alicebob.experiment.places import place
 from alicebob.experiment.results import SPENT, figures, headline, means, read_json
@@ -38,7 +37,7 @@ class Told:
 
     `figures` are mean objects under dotted names, `values` what is sent of them; `curve` is by name
     and step; `datasets` have path and hash by name; `table` is Alice's verdict on each skill, by
-    column.
+    column, `asked` what Alice asked a language model, by prompt (see `alicebob.experiment.made`).
     """
 
     id: str
@@ -51,6 +50,7 @@ class Told:
     datasets: Mapping[str, tuple[str, str]]
     files: Sequence[Path]
     table: Mapping[str, list[Any]]
+    asked: Mapping[str, made.Asked] = field(default_factory=dict)
 
     @property
     def point(self) -> str:
@@ -103,6 +103,8 @@ def read(round_id: str, lock: Lock) -> Told:
     }
     folder = place("feedback", round_id)
     places = {f"{kind}/{round_id}": str(place(kind, round_id)) for kind in DATASETS}
+    records = made.records(round_id, lock)
+    ran = made.versions(records)
     feedback = Feedback.load(folder) if (folder / "feedback.json").exists() else None
     return Told(
         id=round_id,
@@ -112,11 +114,13 @@ def read(round_id: str, lock: Lock) -> Told:
         | {f"cost/{name}": n for name, n in headline(metrics).items() if name in SPENT},
         costs=_costs(round_id),
         curve=_curve(round_id),
-        tags={"git.commit": _commit()}
+        tags={"git.commit": ran.pop("git.commit", made.commit())}
+        | {f"made.{name}": told for name, told in ran.items()}
         | {f"dvc.{stage}.{Path(path).parent.name}": md5 for path, (stage, md5) in outs.items()},
         datasets={name: (path, outs[path][1]) for name, path in places.items() if path in outs},
         files=[*(p for p in (folder / n for n in TOLD) if p.is_file()), place("metrics", round_id)],
         table=_table(feedback) if feedback else {},
+        asked=made.asked(records),
     )
 
 
@@ -178,18 +182,3 @@ def _table(feedback: Feedback) -> dict[str, list[Any]]:
 
 def _cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value
-
-
-@functools.cache
-def _commit() -> str:
-    """Return the commit that is checked out, or why there is none.
-
-    A checkout of another user's, as in a container, is read all the same: nothing in it is run.
-    """
-    words = ["git", "-c", "safe.directory=*", "rev-parse", "--verify", "HEAD"]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-    except OSError as error:
-        return f"none ({error.strerror})"
-    told = " ".join(done.stderr.split())
-    return f"none ({told[:200]})" if done.returncode else done.stdout.strip()
