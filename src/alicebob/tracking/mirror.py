@@ -205,6 +205,8 @@ def _send(index: Index, here: Mapping[int, Told], depth: int, series: Any) -> bo
     if held is None:
         index.tags(run.info.run_id, {NOTE: of_round(told, here.get(depth - 1))})
         _fill(index, run, told, depth)
+    else:
+        _metrics(index, run, told.costs, depth)
     return held is None or back
 
 
@@ -226,11 +228,10 @@ def _agrees(index: Index, run: Any, told: Told) -> bool:
 def _fill(index: Index, run: Any, told: Told, depth: int) -> None:
     """Send what a run lacks of a round."""
     client, run_id = index.client, run.info.run_id
-    had, sent = run.data.metrics, dict(index.history(run, CURVE))
-    numbers = {**told.values, **told.costs}
+    sent = dict(index.history(run, CURVE))
     index.params(run_id, {n: v for n, v in told.params.items() if n not in run.data.params})
     model = models.model_of(index, run, told)
-    index.points(run_id, {(n, depth): v for n, v in numbers.items() if had.get(n) != v}, model)
+    _metrics(index, run, {**told.values, **told.costs}, depth, model)
     index.points(run_id, {at: v for at, v in told.curve.items() if at not in sent})
     experiment = os.environ.get("DVC_EXP_NAME")
     index.tags(run_id, {**told.tags, **({"dvc.experiment": experiment} if experiment else {})})
@@ -244,12 +245,21 @@ def _fill(index: Index, run: Any, told: Told, depth: int) -> None:
     index.finish(run_id)
 
 
+def _metrics(
+    index: Index, run: Any, values: Mapping[str, float], depth: int, model: str = ""
+) -> None:
+    """Send values that a run does not have."""
+    had = run.data.metrics
+    new = {(n, depth): v for n, v in values.items() if had.get(n) != v}
+    index.points(run.info.run_id, new, model)
+
+
 def _traces(index: Index, run: str, told: Told) -> None:
     """Show some of the round's episodes, turn by turn, with what Alice says of them."""
     judge = told.params.get("alice.model", "") if told.params.get("alice.judge") == "model" else ""
     shown = [trace(e, v, run, index.experiment, judge) for e, v in examples(told.id, TRACES)]
     if shown:
-        index.traces(shown)
+        index.traces(run, shown)
 
 
 def _digest(md5: str) -> str:
