@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from evaluated import lay_out, note, write
+from mlflow.artifacts import download_artifacts
 
 from alicebob import dataset
 from alicebob.alice.model import asking
@@ -254,7 +255,13 @@ def test_a_damaged_file_is_named_and_keeps_no_other_round_back(project, name):
 
 
 def test_adapters_are_versions_of_a_model_and_the_best_is_the_champion(project):
+    weights = Path("models/bob/r001/adapter_model.safetensors")
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
     sync()
+    uri = "models:/bob-crafter@champion"
+    brought = download_artifacts(uri, tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
+    assert Path(brought, weights.name).read_bytes() == b"weights"
     best = client().get_model_version_by_alias("bob-crafter", "champion")
     assert best.run_id == run_of("r001").info.run_id
     assert best.tags["dvc.md5"] == run_of("r001").data.tags["dvc.train.bob"]

@@ -7,8 +7,10 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -315,6 +317,17 @@ def test_what_a_round_took_is_not_that_of_one_whose_id_goes_on_with_a_dash(proje
     assert costs == {"machine/train.seconds": 7.0, "machine/minutes": 0.12}
 
 
+def test_a_clone_without_logs_is_up_to_date_and_takes_no_costs_away(project):
+    Path("logs").mkdir()
+    log = Path("logs/r001-train.json")
+    log.write_text(json.dumps({"seconds": 7.0}))
+    sync()
+    for here, seconds in ((None, 7.0), (9.0, 9.0)):
+        log.write_text(json.dumps({"seconds": here})) if here else log.unlink()
+        assert sync() == 0
+        assert only("r001").data.metrics["machine/train.seconds"] == seconds
+
+
 ODD = ("took a step (any)", "a/b", "a_b", "a//b", "..", "ö 漢", "x" * 400, "x" * 401, "", "a\nb")
 
 
@@ -405,6 +418,25 @@ def test_a_password_in_the_address_is_not_printed(project, monkeypatch, capfd):
     told = capfd.readouterr().err
     assert "MLflow was not reached" in told
     assert "hush-hush" not in told
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(401, "MLflow knows no such user or password"), (403, "MLflow lets this user")],
+)
+def test_who_is_not_let_in_is_told_so_and_not_to_wait(project, monkeypatch, capfd, status, said):
+    class Denying(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(status)
+
+    with HTTPServer(("127.0.0.1", 0), Denying) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        assert sync() == 0
+        server.shutdown()
+    (told,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("Warning")]
+    assert said in told
+    assert told.endswith("Run 'alicebob sync' when that is mended.")
 
 
 def test_a_slow_index_does_not_hold_a_stage_up(project, capfd):

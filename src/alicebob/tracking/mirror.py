@@ -212,6 +212,8 @@ def _send(index: Index, here: Mapping[int, Told], depth: int, series: Any) -> bo
     if held is None:
         index.tags(run.info.run_id, {NOTE: of_round(told, here.get(depth - 1))})
         _fill(index, run, told, depth)
+    else:
+        _metrics(index, run, told.costs, depth)
     return held is None or back
 
 
@@ -233,11 +235,10 @@ def _agrees(index: Index, run: Any, told: Told) -> bool:
 def _fill(index: Index, run: Any, told: Told, depth: int) -> None:
     """Send what a run lacks of a round."""
     client, run_id = index.client, run.info.run_id
-    had, sent = run.data.metrics, dict(index.history(run, CURVE))
-    numbers = {**told.values, **told.costs}
+    sent = dict(index.history(run, CURVE))
     index.params(run_id, {n: v for n, v in told.params.items() if n not in run.data.params})
     model = models.model_of(index, run, told)
-    index.points(run_id, {(n, depth): v for n, v in numbers.items() if had.get(n) != v}, model)
+    _metrics(index, run, {**told.values, **told.costs}, depth, model)
     index.points(run_id, {at: v for at, v in told.curve.items() if at not in sent})
     experiment = os.environ.get("DVC_EXP_NAME")
     index.tags(run_id, {**told.tags, **({"dvc.experiment": experiment} if experiment else {})})
@@ -249,6 +250,15 @@ def _fill(index: Index, run: Any, told: Told, depth: int) -> None:
     models.register(index, run, told, model)
     index.tags(run_id, {FINGERPRINT: told.mark})  # last: its presence means that all was sent
     index.finish(run_id)
+
+
+def _metrics(
+    index: Index, run: Any, values: Mapping[str, float], depth: int, model: str = ""
+) -> None:
+    """Send values that a run does not have."""
+    had = run.data.metrics
+    new = {(n, depth): v for n, v in values.items() if had.get(n) != v}
+    index.points(run.info.run_id, new, model)
 
 
 def _traces(index: Index, run: str, told: Told) -> None:
@@ -267,7 +277,7 @@ def _traces(index: Index, run: str, told: Told) -> None:
         every = [link for links in linked.values() for link in json.loads(links)]
         index.tags(run, {LINKED: json.dumps(every)})
     if shown:
-        index.traces(shown)
+        index.traces(run, shown)
 
 
 def _digest(md5: str) -> str:

@@ -59,9 +59,12 @@ class Told:
 
     @property
     def mark(self) -> str:
-        """What stands for everything that is sent, whatever commit is checked out meanwhile."""
+        """What stands for all that is sent and is the same in every clone of the repository.
+
+        The commit that is checked out is not, nor are costs: a clone has no `logs/`.
+        """
         tags = {name: value for name, value in self.tags.items() if name != "git.commit"}
-        parts: list[Mapping[Any, Any]] = [self.params, self.values, self.costs, self.curve]
+        parts: list[Mapping[Any, Any]] = [self.params, self.values, self.curve]
         parts += [tags, self.datasets]
         files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files]
         return _hash([*(sorted(part.items()) for part in parts), files])
