@@ -265,7 +265,9 @@ def test_adapters_are_versions_of_a_model_and_the_best_is_the_champion(project):
     best = client().get_model_version_by_alias("bob-crafter", "champion")
     assert best.run_id == run_of("r001").info.run_id
     assert best.tags["dvc.md5"] == run_of("r001").data.tags["dvc.train.bob"]
+    assert best.description.startswith("r001 · skills 0.4. ")
     assert "models/bob/r001" in best.description
+    assert uri in client().get_registered_model("bob-crafter").description
     (output,) = run_of("r001").outputs.model_outputs
     model = client().get_logged_model(output.model_id)
     assert {m.key: m.value for m in model.metrics}["bob/skills"] == 0.4

@@ -317,7 +317,7 @@ def test_what_a_round_took_is_not_that_of_one_whose_id_goes_on_with_a_dash(proje
     assert costs == {"machine/train.seconds": 7.0, "machine/minutes": 0.12}
 
 
-def test_a_clone_without_logs_is_up_to_date_and_takes_no_costs_away(project):
+def test_a_clone_without_logs_is_up_to_date_and_takes_no_costs_away(project, monkeypatch):
     Path("logs").mkdir()
     log = Path("logs/r001-train.json")
     log.write_text(json.dumps({"seconds": 7.0}))
@@ -326,6 +326,8 @@ def test_a_clone_without_logs_is_up_to_date_and_takes_no_costs_away(project):
         log.write_text(json.dumps({"seconds": here})) if here else log.unlink()
         assert sync() == 0
         assert only("r001").data.metrics["machine/train.seconds"] == seconds
+    monkeypatch.setattr(made, "versions", lambda records: {"torch": "another"})
+    assert sync() == 0
 
 
 ODD = ("took a step (any)", "a/b", "a_b", "a//b", "..", "ö 漢", "x" * 400, "x" * 401, "", "a\nb")

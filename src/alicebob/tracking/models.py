@@ -17,6 +17,7 @@ from alicebob.experiment.results import HEADLINE
 from alicebob.tracking.index import LINEAGE, ROUND, Index
 from alicebob.tracking.naming import cleaned
 from alicebob.tracking.reading import Told
+from alicebob.untrusted import markdown
 
 __all__ = ["champion", "model_of", "register"]
 
@@ -48,7 +49,12 @@ def register(index: Index, run: Any, told: Told, model: str) -> None:
     if client.search_model_versions(f"run_id = '{run_id}'"):
         return
     if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, description=f"Bob in {told.params.get('env.spec')}.")
+        told_in = markdown(told.params.get("env.spec", "world"))
+        brings = f'mlflow.artifacts.download_artifacts("models:/{name}@champion")'
+        client.create_registered_model(
+            name,
+            description=f"Bob in {told_in}. `{brings}` brings him; `alicebob.load_bob` opens it.",
+        )
     path = place("bob", told.id)
     if path.is_dir():
         client.log_model_artifacts(model, str(path))
@@ -57,7 +63,7 @@ def register(index: Index, run: Any, told: Told, model: str) -> None:
         f"models:/{model}",
         run_id,
         _tags(index, told),
-        description=f"`dvc get REPOSITORY {path}` brings it; `alicebob.load_bob` opens it.",
+        description=f"{told.id}{_success(told)}. `dvc get REPOSITORY {path}` brings it as well.",
         model_id=model,
     )
 
@@ -81,6 +87,12 @@ def champion(index: Index, rounds: Sequence[Told]) -> None:
 
 def _name(told: Told) -> str:
     return cleaned(f"bob-{told.params.get('env.spec', 'world')}")
+
+
+def _success(told: Told) -> str:
+    """Return the round's first headline, ` · skills 0.73`: a list shows little more."""
+    found = ((short, told.values.get(f"bob/{short}")) for short in HEADLINE)
+    return next((f" · {short} {value:.2g}" for short, value in found if value is not None), "")
 
 
 def _tags(index: Index, told: Told) -> dict[str, str]:

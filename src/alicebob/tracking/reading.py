@@ -61,9 +61,9 @@ class Told:
     def mark(self) -> str:
         """What stands for all that is sent and is the same in every clone of the repository.
 
-        The commit that is checked out is not, nor are costs: a clone has no `logs/`.
+        What a round was made with is not, nor are its costs: a clone has no `logs/`.
         """
-        tags = {name: value for name, value in self.tags.items() if name != "git.commit"}
+        tags = {name: value for name, value in self.tags.items() if name.startswith("dvc.")}
         parts: list[Mapping[Any, Any]] = [self.params, self.values, self.curve]
         parts += [tags, self.datasets]
         files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files]
