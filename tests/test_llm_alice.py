@@ -19,6 +19,7 @@ from alicebob.alice.model.think import add_thoughts
 from alicebob.alice.model.transcript import shown
 from alicebob.envs import World
 from alicebob.errors import ProviderError, UsageError
+from alicebob.experiment import made
 from alicebob.journal import append_line, read_lines
 from alicebob.policies import Task
 from alicebob.policies.answering import LocalChat
@@ -126,6 +127,7 @@ def test_some_questions_are_kept_whole_the_first_and_those_not_answered_at_once(
                 *(f"good {n}" for n in range(FIRST)),
                 *(f"bad {n}" for n in range(TROUBLED)),
             ]
+            assert all(made.Call.model_validate(each) for each in kept)  # as a stage notes them
             first, last = kept[0], kept[-1]
             assert (first["answer"], first["refused"]) == ({"word": "ja"}, [])
             assert last["answer"] is None

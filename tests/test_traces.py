@@ -196,9 +196,17 @@ def test_what_alice_asked_a_model_are_traces_with_each_try(project):
     (found,) = traces("tags.came = 'rejected'")
     assert found.info.state == "ERROR"
     assert sync() == 0
-    made.MADE.joinpath("r001/feedback.json").unlink()  # as on another machine
-    sync()
-    assert len(traces("tags.verb = 'judge'")) == 4
+
+
+def test_a_clone_takes_nothing_away_and_the_machine_that_knows_more_adds_it(project):
+    sync()  # a clone's: it has no logs
+    assert "made.python" not in run_of("r001").data.tags
+    asked("feedback", judge=[question(0, {"success": True})])
+    for _ in range(2):
+        assert sync() == 0
+        assert len(traces("tags.verb = 'judge'")) == 1
+        assert {"made.python", "mlflow.linkedPrompts"} <= run_of("r001").data.tags.keys()
+        shutil.rmtree(made.MADE, ignore_errors=True)  # the clone's again
 
 
 def test_prompts_are_registered_by_version_and_tied_to_the_rounds_that_used_them(

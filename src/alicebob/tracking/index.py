@@ -180,7 +180,7 @@ class Index:
 
         client = TracingClient(self.client.tracking_uri)
         search, own = self.client.search_traces, f"attribute.run_id = '{run}'"
-        found = search([self.experiment], own, include_spans=False)
+        found = search([self.experiment], own, max_results=500, include_spans=False)
         known = {trace.info.trace_id for trace in found}
         if old := [info.trace_id for info, _ in told if info.trace_id in known]:
             self.client.delete_traces(self.experiment, trace_ids=old)  # not all may do that

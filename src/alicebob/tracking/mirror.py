@@ -213,7 +213,7 @@ def _send(index: Index, here: Mapping[int, Told], depth: int, series: Any) -> bo
         index.tags(run.info.run_id, {NOTE: of_round(told, here.get(depth - 1))})
         _fill(index, run, told, depth)
     else:
-        _metrics(index, run, told.costs, depth)
+        _noted(index, run, told, depth)
     return held is None or back
 
 
@@ -241,7 +241,8 @@ def _fill(index: Index, run: Any, told: Told, depth: int) -> None:
     _metrics(index, run, {**told.values, **told.costs}, depth, model)
     index.points(run_id, {at: v for at, v in told.curve.items() if at not in sent})
     experiment = os.environ.get("DVC_EXP_NAME")
-    index.tags(run_id, {**told.tags, **({"dvc.experiment": experiment} if experiment else {})})
+    named = {"dvc.experiment": experiment} if experiment else {}
+    index.tags(run_id, {**told.tags, **told.ran, **named})
     _inputs(index, run, told)
     for path in told.files:
         client.log_artifact(run_id, str(path), "feedback" if path.parent.name == told.id else None)
@@ -261,23 +262,40 @@ def _metrics(
     index.points(run.info.run_id, new, model)
 
 
+def _noted(index: Index, run: Any, told: Told, depth: int) -> None:
+    """Send what this machine alone knows of a round that somebody, perhaps a clone, has sent."""
+    _metrics(index, run, told.costs, depth)
+    if lacking := {n: v for n, v in told.ran.items() if run.data.tags.get(n) != v}:
+        index.tags(run.info.run_id, lacking)
+    if LINKED not in run.data.tags:
+        _asked(index, run.info.run_id, told)
+
+
 def _traces(index: Index, run: str, told: Told) -> None:
-    """Show some of the round's episodes, turn by turn, and what Alice asked a language model."""
-    at, model = (run, index.experiment), told.params.get("alice.model", "")
-    judge = model if told.params.get("alice.judge") == "model" else ""
+    """Show some of the round's episodes, turn by turn, with what Alice says of them."""
+    judge = told.params.get("alice.model", "") if told.params.get("alice.judge") == "model" else ""
+    at = run, index.experiment
     shown = [trace(e, v, *at, judge, round=told.id) for e, v in examples(told.id, TRACES)]
-    if "explore" in told.asked:
-        own = explored(told.id, EXPLORED)
-        shown += [trace(e, None, *at, "", round=told.id, verb="explore") for e in own]
+    if shown:
+        index.traces(run, shown)
+    _asked(index, run, told)
+
+
+def _asked(index: Index, run: str, told: Told) -> None:
+    """Show what Alice asked a language model, and with which versions of her prompts."""
+    if not told.asked:
+        return
+    at, model = (run, index.experiment), told.params.get("alice.model", "")
+    own = explored(told.id, EXPLORED) if "explore" in told.asked else []
+    shown = [trace(e, None, *at, "", round=told.id, verb="explore") for e in own]
     linked = registered(index, told.asked)
     for name, each in told.asked.items():
         tags = {"round": told.id, LINKED: linked[name]}
         shown += [call(VERBS.get(name, name), c, *at, model, **tags) for c in each.calls]
-    if linked:
-        every = [link for links in linked.values() for link in json.loads(links)]
-        index.tags(run, {LINKED: json.dumps(every)})
     if shown:
         index.traces(run, shown)
+    every = [link for links in linked.values() for link in json.loads(links)]
+    index.tags(run, {LINKED: json.dumps(every)})  # last: then all was sent
 
 
 def _digest(md5: str) -> str:

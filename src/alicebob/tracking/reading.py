@@ -37,7 +37,8 @@ class Told:
 
     `figures` are mean objects under dotted names, `values` what is sent of them; `curve` is by name
     and step; `datasets` have path and hash by name; `table` is Alice's verdict on each skill, by
-    column, `asked` what Alice asked a language model, by prompt (see `alicebob.experiment.made`).
+    column; `ran` has, as tags, with what the round was made, `asked` what Alice asked a language
+    model, by prompt (see `alicebob.experiment.made`).
     """
 
     id: str
@@ -50,6 +51,7 @@ class Told:
     datasets: Mapping[str, tuple[str, str]]
     files: Sequence[Path]
     table: Mapping[str, list[Any]]
+    ran: Mapping[str, str] = field(default_factory=dict)
     asked: Mapping[str, made.Asked] = field(default_factory=dict)
 
     @property
@@ -61,7 +63,11 @@ class Told:
     def mark(self) -> str:
         """What stands for all that is sent and is the same in every clone of the repository.
 
+<<<<<<< HEAD
         What a round was made with is not, nor are its costs: a clone has no `logs/`.
+=======
+        The commit that is checked out is not, nor is what is in `logs/`, which a clone has not.
+>>>>>>> 3475a7e726e7c0d8eb5ea2d7377ffbf9e74916c0
         """
         tags = {name: value for name, value in self.tags.items() if name.startswith("dvc.")}
         parts: list[Mapping[Any, Any]] = [self.params, self.values, self.curve]
@@ -117,12 +123,12 @@ def read(round_id: str, lock: Lock) -> Told:
         | {f"cost/{name}": n for name, n in headline(metrics).items() if name in SPENT},
         costs=_costs(round_id),
         curve=_curve(round_id),
-        tags={"git.commit": ran.pop("git.commit", made.commit())}
-        | {f"made.{name}": told for name, told in ran.items()}
+        tags={"git.commit": made.commit()}
         | {f"dvc.{stage}.{Path(path).parent.name}": md5 for path, (stage, md5) in outs.items()},
         datasets={name: (path, outs[path][1]) for name, path in places.items() if path in outs},
         files=[*(p for p in (folder / n for n in TOLD) if p.is_file()), place("metrics", round_id)],
         table=_table(feedback) if feedback else {},
+        ran={n if n == "git.commit" else f"made.{n}": told for n, told in ran.items()},
         asked=made.asked(records),
     )
 
