@@ -63,13 +63,9 @@ class Told:
     def mark(self) -> str:
         """What stands for all that is sent and is the same in every clone of the repository.
 
-<<<<<<< HEAD
-        What a round was made with is not, nor are its costs: a clone has no `logs/`.
-=======
         The commit that is checked out is not, nor is what is in `logs/`, which a clone has not.
->>>>>>> 3475a7e726e7c0d8eb5ea2d7377ffbf9e74916c0
         """
-        tags = {name: value for name, value in self.tags.items() if name.startswith("dvc.")}
+        tags = {name: value for name, value in self.tags.items() if name != "git.commit"}
         parts: list[Mapping[Any, Any]] = [self.params, self.values, self.curve]
         parts += [tags, self.datasets]
         files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files]
