@@ -16,13 +16,10 @@ ADDRESS = "git@example.org:team/rounds.git"  # of the page
 PEOPLE = {"alice": "hush-hush-alice", "bob": "hush-hush-bobby"}
 ROUNDS = {f"r00{n}" for n in range(5)}
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        bool(servers.missing()),
-        reason=f"no round trip: {', '.join(servers.missing())} not installed (make .venv/.remote)",
-    ),
-]
+pytestmark = pytest.mark.slow
+if missing := servers.missing():
+    told = f"no round trip: {', '.join(missing)} not installed (make .venv/.remote, postgresql)"
+    pytest.skip(told, allow_module_level=True)
 
 
 def block(info):
