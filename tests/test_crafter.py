@@ -271,3 +271,41 @@ def test_compact_text_says_which_way_one_faces_and_when_nothing_came_of_an_actio
     assert said["make_wood_sword"][0].endswith(" unchanged")
     assert not said["move_up"][0].endswith(" unchanged")
     assert said["noop"][0].endswith(" asleep")  # no action counts, so none can fail
+
+
+def test_notes_say_what_is_out_of_sight_what_was_achieved_and_what_stands_at_the_corners():
+    plain, noting = (alicebob.make("crafter", observation=o) for o in ("compact", "notes"))
+    grants = {"inventory": {"wood": 9}}
+    for env in (plain, noting):
+        text, info = env.reset(seed=0, options=grants)
+    assert text.splitlines()[-2:] == ["know nothing", "done nothing"]
+    placed: tuple[int, int] | None = None
+    walk = ["place_table"] + ["move_up"] * 5 + ["move_left", "move_up"] * 5
+    for action in walk:
+        short, *_ = plain.step(action)
+        text, _, _, _, info = noting.step(action)
+        lines, view = text.splitlines(), info["view"]
+        x, y = info["position"]
+        if "place_table" in info["events"]:
+            placed = (x + info["facing"][0], y + info["facing"][1])
+        assert placed, "the first action places a table"
+        dx, dy = placed[0] - x, placed[1] - y
+        sides = {f"table_{side}" for side in sided(dx, dy)}
+        in_sight = any("table" in row for row in view)
+        assert in_sight == (abs(dx) <= 4 and abs(dy) <= 3)
+        known = [word for word in lines[5].split() if word.startswith("table")]
+        assert set(known) == (set() if in_sight else sides), (action, dx, dy)
+        assert ("table_corner" in lines[3].split()) == (abs(dx) == abs(dy) == 1)
+        assert "place_table" in lines[6].split()
+        corners = {word for word in lines[3].split() if word.endswith("_corner")}
+        rest = [word for word in lines[3].split()[1:] if word not in corners]
+        assert short.splitlines()[3].split()[1:] == (rest or ["nothing"])
+        assert [*lines[:3], lines[4]] == [*short.splitlines()[:3], short.splitlines()[4]]
+    assert not in_sight, "he walked away"
+    told = {word for line in lines[3:] for word in line.split()}
+    assert told <= {*noting.words, "next", "see", "nothing"}
+
+
+def sided(dx: int, dy: int) -> list[str]:
+    """Return the sides on which something at these steps is."""
+    return ["left"] * (dx < 0) + ["right"] * (dx > 0) + ["up"] * (dy < 0) + ["down"] * (dy > 0)

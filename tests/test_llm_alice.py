@@ -10,7 +10,7 @@ from alicebob.alice.feedback import Verdict
 from alicebob.alice.grid import ROOM as GRID
 from alicebob.alice.grid.memory import Knowledge
 from alicebob.alice.model.advise import write_with
-from alicebob.alice.model.asking import Answer, Asker, prompt
+from alicebob.alice.model.asking import FIRST, TROUBLED, Answer, Asker, prompt
 from alicebob.alice.model.explore import explore, texts
 from alicebob.alice.model.judge import agreement, judge_with
 from alicebob.alice.model.label import relabel, sample
@@ -19,6 +19,7 @@ from alicebob.alice.model.think import add_thoughts
 from alicebob.alice.model.transcript import shown
 from alicebob.envs import World
 from alicebob.errors import ProviderError, UsageError
+from alicebob.experiment import made
 from alicebob.journal import append_line, read_lines
 from alicebob.policies import Task
 from alicebob.policies.answering import LocalChat
@@ -115,13 +116,34 @@ def test_an_answer_is_checked_repaired_once_then_rejected_and_never_asked_again(
     assert [{"text": "no", "reason": "It holds no valid JSON object."}] in kept  # mended, and told
 
 
+def test_some_questions_are_kept_whole_the_first_and_those_not_answered_at_once(tmp_path):
+    said = {f"good {n}": ['{"word": "ja"}'] for n in range(FIRST + 3)}
+    said |= {f"bad {n}": ["no", "never"] for n in range(TROUBLED + 3)}
+    with serving(answer=lambda b: said[question(b)][len(b["messages"]) // 2]) as server:
+        for _ in range(2):  # also where the answers come from the journal
+            Asker(chat(server), Word, tmp_path / "words.jsonl").ask(list(said))
+            kept = json.loads((tmp_path / "words.json").read_text())
+            assert [each["question"] for each in kept] == [
+                *(f"good {n}" for n in range(FIRST)),
+                *(f"bad {n}" for n in range(TROUBLED)),
+            ]
+            assert all(made.Call.model_validate(each) for each in kept)  # as a stage notes them
+            first, last = kept[0], kept[-1]
+            assert (first["answer"], first["refused"]) == ({"word": "ja"}, [])
+            assert last["answer"] is None
+            assert [each["text"] for each in last["refused"]] == ["no", "never"]
+            assert len(last["seconds"]) == 2
+            assert all(seconds > 0 for seconds in last["seconds"])
+    assert json.loads((tmp_path / "repair.json").read_text()) == []
+
+
 def test_a_journal_of_an_older_version_is_read_on(tmp_path, capsys):
     journal = tmp_path / "words.jsonl"
     with serving(answer=lambda body: "no") as server:
         Asker(chat(server), Word, journal).ask(["a"])
         (line,) = read_lines(journal)
         journal.unlink()
-        del line["refused"]
+        del line["refused"], line["seconds"]
         append_line(journal, line)
         asker = Asker(chat(server), Word, journal)
         assert asker.ask(["a"]) == [None]

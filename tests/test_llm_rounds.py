@@ -12,9 +12,12 @@ from answering import LABEL, counsel, drill
 from ruamel.yaml import YAML
 from test_rounds import command, tiny_rounds
 
+from alicebob.alice.model.asking import FIRST
 from alicebob.alice.model.role import WHERE
 from alicebob.dataset import read_episodes, read_skills
 from alicebob.envs import make
+from alicebob.experiment import made
+from alicebob.experiment.lock import Lock
 
 URL, KEY = f"{WHERE}_URL", f"{WHERE}_KEY"
 CANARY = "sk-canary-4711"
@@ -66,6 +69,8 @@ def look(project, round_id):
 def test_a_round_with_a_model_in_every_role_then_with_bob_as_his_own_alice(
     project, served, monkeypatch
 ):
+    from mlflow import MlflowClient
+
     monkeypatch.setenv(URL, served)
     monkeypatch.setenv(KEY, CANARY)
     run = command(project, "-m", "dvc", "repro")
@@ -108,6 +113,13 @@ def test_a_round_with_a_model_in_every_role_then_with_bob_as_his_own_alice(
     again = command(project, "-m", "dvc", "repro")
     assert "Running stage" not in again.stdout
     assert (project / ".work/alice/r001.jsonl").stat().st_size > 0  # what counts towards the caps
+    monkeypatch.chdir(project)
+    asked = made.asked(made.records("r001", Lock()))
+    assert {"explore", "label", "think", "judge"} <= asked.keys()
+    client = MlflowClient(f"sqlite:///{project}/mlflow.db")
+    experiment = client.get_experiment_by_name("alicebob").experiment_id
+    found = client.search_traces([experiment], "tags.verb = 'judge' and tags.round = 'r001'")
+    assert len(found) == len(asked["judge"].calls) >= FIRST
     found = run.stdout + run.stderr
     assert CANARY not in found
     for path in sorted(project.rglob("*")):

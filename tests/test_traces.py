@@ -8,13 +8,17 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from evaluated import lay_out, note, write
+from mlflow.artifacts import download_artifacts
 
 from alicebob import dataset
+from alicebob.alice.model import asking
 from alicebob.cli import main
+from alicebob.experiment import made
 from alicebob.experiment.examples import chosen
+from alicebob.experiment.lock import Lock
 from alicebob.trace import Episode, Outcome, Turn
 from alicebob.tracking import sync
-from alicebob.tracking.traces import TRACES, TURNS
+from alicebob.tracking.traces import EXPLORED, TRACES, TURNS
 
 
 @pytest.fixture
@@ -148,6 +152,104 @@ def test_failures_and_successes_are_chosen_in_turn_of_different_skills_first():
     ]
 
 
+def asked(stage, **prompts):
+    """Note a stage of r001 as if it had just asked a language model with these prompts."""
+    folder = Path("calls")
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, calls in prompts.items():
+        asking.note(folder / f"{name}.json", calls)
+    made.note(stage, "r001", map(Path, Lock().of("r001")[stage].deps), "c0de", folder)
+
+
+def question(number, answer, *refused):
+    return {
+        "number": number,
+        "question": f"Was \x1b[2J {number} \ud83d done?",
+        "answer": answer,
+        "refused": [{"text": text, "reason": "It holds no valid JSON object."} for text in refused],
+        "seconds": [0.5, 0.25][: len(refused) + (answer is not None)],
+        "prompt_tokens": 30,
+        "reply_tokens": 7,
+    }
+
+
+def test_what_alice_asked_a_model_are_traces_with_each_try(project):
+    calls = [question(0, {"success": True}), question(1, {"success": False}, "no \ud83d")]
+    again = question(0, {"success": True}) | {"number": 3}  # the same was asked of another episode
+    calls += [question(2, None, "no", "no"), again]
+    asked("feedback", judge=calls, feedback=[], repair=[])
+    asked("skills", label=[question(0, {"instruction": "Eat."})])
+    sync()
+    assert len(traces("tags.verb = 'judge' and tags.round = 'r001'")) == 4
+    assert len(traces("tags.verb = 'label'")) == 1
+    (found,) = traces("tags.came = 'mended'")
+    whole, *tries = sorted(found.data.spans, key=lambda span: span.name)
+    assert "\x1b" not in whole.inputs["question"]
+    assert whole.outputs == {"answer": {"success": False}}
+    assert [span.attributes.get("refused because", "") for span in tries] == [
+        "It holds no valid JSON object.",
+        "",
+    ]
+    assert tries[0].outputs == {"answer": "no \\ud83d"}
+    assert found.info.execution_duration == 750
+    assert found.info.token_usage["total_tokens"] == 37
+    (found,) = traces("tags.came = 'rejected'")
+    assert found.info.state == "ERROR"
+    assert sync() == 0
+
+
+def test_a_clone_takes_nothing_away_and_the_machine_that_knows_more_adds_it(project):
+    sync()  # a clone's: it has no logs
+    assert "made.python" not in run_of("r001").data.tags
+    asked("feedback", judge=[question(0, {"success": True})])
+    for _ in range(2):
+        assert sync() == 0
+        assert len(traces("tags.verb = 'judge'")) == 1
+        assert {"made.python", "mlflow.linkedPrompts"} <= run_of("r001").data.tags.keys()
+        shutil.rmtree(made.MADE, ignore_errors=True)  # the clone's again
+
+
+def test_prompts_are_registered_by_version_and_tied_to_the_rounds_that_used_them(
+    project, monkeypatch
+):
+    def versions(name):
+        found = client().search_prompt_versions(f"alice-{name}")
+        return {int(each.version): each.template for each in found}
+
+    def linked(round_id):
+        links = json.loads(run_of(round_id).data.tags["mlflow.linkedPrompts"])
+        return {each["name"]: int(each["version"]) for each in links}
+
+    asked("feedback", judge=[question(0, {"success": True})])
+    sync()
+    assert versions("judge") == {1: asking.template("judge")}
+    assert linked("r001") == {"alice-judge": 1}
+    (found,) = traces("tags.verb = 'judge'")
+    assert json.loads(found.info.tags["mlflow.linkedPrompts"])[0]["name"] == "alice-judge"
+    shown = client().search_prompts(f"experiment_id = '{experiment()}'")
+    assert [each.name for each in shown] == ["alice-judge"]  # no other verb was a model's
+    assert "mlflow.linkedPrompts" not in run_of("r000").data.tags
+    monkeypatch.setattr(asking, "template", lambda name: "Judge {{turns}}.")
+    asked("feedback", judge=[question(0, {"success": False})])
+    note(changed=["data/feedback/r001"])
+    sync()
+    assert versions("judge")[2] == "Judge {{turns}}."
+    assert linked("r001") == {"alice-judge": 2}
+
+
+def test_where_a_model_explored_some_of_its_episodes_are_traces(project):
+    dataset.write_episodes(
+        Path("data/episodes/r001/episodes.parquet"),
+        [episode(n, "open_play", False).evolve(id=f"r001-explore-{n}") for n in range(9)],
+    )
+    asked("explore", explore=[])
+    sync()
+    found = traces("tags.verb = 'explore'")
+    assert sorted(each.info.trace_metadata["episode"] for each in found) == [
+        f"r001-explore-{n}" for n in range(EXPLORED)
+    ]
+
+
 @pytest.mark.parametrize(
     "name", ["evaluations/r001/validation.parquet", "feedback/r001/verdicts.json"]
 )
@@ -161,11 +263,19 @@ def test_a_damaged_file_is_named_and_keeps_no_other_round_back(project, name):
 
 
 def test_adapters_are_versions_of_a_model_and_the_best_is_the_champion(project):
+    weights = Path("models/bob/r001/adapter_model.safetensors")
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
     sync()
+    uri = "models:/bob-crafter@champion"
+    brought = download_artifacts(uri, tracking_uri=os.environ["MLFLOW_TRACKING_URI"])
+    assert Path(brought, weights.name).read_bytes() == b"weights"
     best = client().get_model_version_by_alias("bob-crafter", "champion")
     assert best.run_id == run_of("r001").info.run_id
     assert best.tags["dvc.md5"] == run_of("r001").data.tags["dvc.train.bob"]
+    assert best.description.startswith("r001 · skills 0.4. ")
     assert "models/bob/r001" in best.description
+    assert uri in client().get_registered_model("bob-crafter").description
     (output,) = run_of("r001").outputs.model_outputs
     model = client().get_logged_model(output.model_id)
     assert {m.key: m.value for m in model.metrics}["bob/skills"] == 0.4

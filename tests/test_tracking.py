@@ -8,8 +8,10 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from click.testing import CliRunner
 from evaluated import lay_out, note, write
 
 from alicebob.cli import main
-from alicebob.experiment import plan
+from alicebob.experiment import made, plan
 from alicebob.experiment.edit import add
 from alicebob.experiment.work import Folder
 from alicebob.tracking import ended, live, sync
@@ -318,6 +320,19 @@ def test_what_a_round_took_is_not_that_of_one_whose_id_goes_on_with_a_dash(proje
     assert costs == {"machine/train.seconds": 7.0, "machine/minutes": 0.12}
 
 
+def test_a_clone_without_logs_is_up_to_date_and_takes_no_costs_away(project, monkeypatch):
+    Path("logs").mkdir()
+    log = Path("logs/r001-train.json")
+    log.write_text(json.dumps({"seconds": 7.0}))
+    sync()
+    for here, seconds in ((None, 7.0), (9.0, 9.0)):
+        log.write_text(json.dumps({"seconds": here})) if here else log.unlink()
+        assert sync() == 0
+        assert only("r001").data.metrics["machine/train.seconds"] == seconds
+    monkeypatch.setattr(made, "versions", lambda records: {"torch": "another"})
+    assert sync() == 0
+
+
 ODD = ("took a step (any)", "a/b", "a_b", "a//b", "..", "ö 漢", "x" * 400, "x" * 401, "", "a\nb")
 
 
@@ -410,6 +425,25 @@ def test_a_password_in_the_address_is_not_printed(project, monkeypatch, capfd):
     assert "hush-hush" not in told
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(401, "MLflow knows no such user or password"), (403, "MLflow lets this user")],
+)
+def test_who_is_not_let_in_is_told_so_and_not_to_wait(project, monkeypatch, capfd, status, said):
+    class Denying(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_error(status)
+
+    with HTTPServer(("127.0.0.1", 0), Denying) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        assert sync() == 0
+        server.shutdown()
+    (told,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("Warning")]
+    assert said in told
+    assert told.endswith("Run 'alicebob sync' when that is mended.")
+
+
 def test_a_slow_index_does_not_hold_a_stage_up(project, capfd):
     assert sync(patience=-1.0) == 0
     assert "seconds were not enough" in capfd.readouterr().err
@@ -426,9 +460,9 @@ def test_an_index_that_never_answers_does_not_hold_training_up(project, capfd, m
 
 
 def test_a_database_is_made_whole_and_one_that_another_process_made_meanwhile_stays(tmp_path):
-    for made in (False, True):
-        path = tmp_path / f"{made}.db"
-        if made:
+    for there in (False, True):
+        path = tmp_path / f"{there}.db"
+        if there:
             path.write_text("another's")
         _make(path)
         assert list(tmp_path.glob("*.part")) == []
@@ -524,15 +558,13 @@ def test_a_curve_that_is_not_the_files_is_superseded(project):
 
 @pytest.fixture
 def git(project, monkeypatch):
-    from alicebob.tracking import reading
-
-    reading._commit.cache_clear()
+    made.commit.cache_clear()
     yield lambda *words: subprocess.run(
         ["git", "-c", "user.name=A", "-c", "user.email=a@b", *words],
         check=True,
         capture_output=True,
     )
-    reading._commit.cache_clear()
+    made.commit.cache_clear()
 
 
 def test_the_commit_of_another_users_checkout_is_found(git, monkeypatch):

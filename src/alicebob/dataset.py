@@ -27,6 +27,7 @@ __all__ = [
     "SKILLS",
     "counts",
     "read_episodes",
+    "read_names",
     "read_skills",
     "table",
     "write_card",
@@ -83,6 +84,7 @@ SKILLS = pa.schema(
         ("turns", pa.list_(_TURN)),
     ]
 )
+NAMES = pa.schema([SKILLS.field(name) for name in ("id", "name", "instruction")])
 
 #: What each column is, of whichever of these.
 _MEANING = {
@@ -140,6 +142,11 @@ def read_skills(*paths: Path) -> list[Skill]:
     return [skill for path in paths for skill in _read(path, SKILLS, Skill.from_json)]
 
 
+def read_names(*paths: Path) -> list[dict[str, str]]:
+    """Read of skills their `id`, `name` and `instruction` alone; raises as `read_skills`."""
+    return [named for path in paths for named in _read(path, NAMES, dict)]
+
+
 def _nested(schema: pa.Schema) -> list[str]:
     return [name for name in ("options", "summary", "budget", "meta") if name in schema.names]
 
@@ -183,7 +190,8 @@ def _read(path: Path, schema: pa.Schema, build: Callable[[Mapping[str, Any]], T]
         try:
             for name in _nested(schema):
                 row[name] = json.loads(row[name])
-            row["turns"] = [_sparse(turn) for turn in row["turns"]]
+            if "turns" in row:
+                row["turns"] = [_sparse(turn) for turn in row["turns"]]
             items.append(build(row))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedData(

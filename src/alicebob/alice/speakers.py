@@ -177,19 +177,22 @@ class Spoken:
 
         return Role.of(self.params, self.adapter, self.ledger)
 
-    def _asked(self, name: str) -> tuple[Chat, Path]:
+    def _asked(self, prompt: str) -> tuple[Chat, Path]:
+        """Return who is asked, and the journal of what is asked with a prompt, named after it."""
         folder = self.scratch / "asked"
         folder.mkdir(exist_ok=True)
-        return self._role().chat(), folder / f"{name}.jsonl"
+        return self._role().chat(), folder / f"{prompt}.jsonl"
 
     def explore(
         self, tasks: Any, memory: Any, wishes: Any, prose: str, done: Any
     ) -> tuple[list[Episode], Any, list[str]]:
         """Play without a task; see `Alice.explore`."""
+        from alicebob.alice.model.asking import note
         from alicebob.alice.model.explore import explore, texts
 
         # No wishes: after r000, or where an answer was rejected.
         told = texts(prose if wishes else "", self.params.alice.personas)
+        note(self.scratch / "asked" / "explore.json")
         role, journals = self._role(), self.scratch / "journals"
         played = explore(role, told, self.room, self.world, memory, tasks, journals, done)
         return *played, told
@@ -198,7 +201,7 @@ class Spoken:
         """Return the skills that episodes show; see `Alice.label`."""
         from alicebob.alice.model.label import relabel, sample
 
-        chat, journal = self._asked("instruction")
+        chat, journal = self._asked("label")
         found, left_out = sample(self.own.label(episodes).skills, self.params.alice.labels)
         spoken = [skill for skill in found if skill.name != OPEN_PLAY]
         with self.bar("instruction", len(spoken), "skill") as bar:
@@ -213,7 +216,7 @@ class Spoken:
         from alicebob.alice.model.label import sample
         from alicebob.alice.model.think import add_thoughts
 
-        chat, journal = self._asked("thoughts")
+        chat, journal = self._asked("think")
         found, left_out = sample(skills, self.params.alice.labels)
         found = self.own.think(found).skills  # those of open play keep these
         spoken = [skill for skill in found if skill.name != OPEN_PLAY]
@@ -251,7 +254,7 @@ class Spoken:
         """Return tasks that the model makes of documents; see `Alice.propose`."""
         from alicebob.alice.model.propose import pose
 
-        chat, journal = self._asked("tasks")
+        chat, journal = self._asked("propose")
         with self.bar("tasks", len(documents), "document") as bar:
             told, tally = pose(documents, each, chat, journal, bar.tick)
         env, limit = self.world(), self.params.explore.max_turns
@@ -292,8 +295,10 @@ class Spoken:
 
     def query(self) -> Asks:
         """Return what makes what asks for references; see `Alice.query`."""
+        from alicebob.alice.model.asking import note
         from alicebob.alice.model.query import asking
 
+        note(self.scratch / "asked" / "query.json")
         return functools.partial(asking, self._role())
 
 

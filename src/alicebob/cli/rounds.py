@@ -61,7 +61,10 @@ def show_round(round_id: str) -> None:
 )
 @click.argument("words", nargs=-1, metavar="[ID] [KEY=VALUE]...")
 def add_round(parent: str | None, keep_better: bool, words: tuple[str, ...]) -> None:
-    """Append a round to params.yaml, with what it changes, e.g. train.learning_rate=0.001."""
+    """Append a round to params.yaml, with what it changes, e.g. train.learning_rate=0.001.
+
+    To roll back, go on from an earlier round, e.g. --from r001: nothing is deleted.
+    """
     from alicebob.experiment.edit import add
     from alicebob.experiment.keep import kept
 
@@ -94,13 +97,25 @@ def promote_round(round_id: str) -> None:
 
 
 @rounds.command("diff")
+@click.option("--json", "form", flag_value="json", help="All facts, for programs.")
+@click.option("--markdown", "form", flag_value="markdown", help="The tables as Markdown.")
 @click.argument("first")
 @click.argument("second")
-def diff_rounds(first: str, second: str) -> None:
-    """Compare the parameters and figures of two rounds, with 95 % intervals."""
+def diff_rounds(form: str | None, first: str, second: str) -> None:
+    """Say in what two rounds differ, and how sure that is.
+
+    Parameters, stages that come out otherwise and why, skills by kind, figures with 95 % intervals,
+    feedback, and the code and versions that each was made with. Of figures of single skills and
+    events those are shown that differ beyond the interval; --json has all.
+    """
+    from alicebob.experiment.beside import as_markdown, as_text
     from alicebob.experiment.diff import difference
 
-    click.echo(difference(first, second))
+    facts = difference(first, second)
+    if form == "json":
+        click.echo(json.dumps(facts, indent=1))
+    else:
+        click.echo(as_markdown(facts) if form == "markdown" else as_text(facts))
 
 
 @rounds.command("try")

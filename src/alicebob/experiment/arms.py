@@ -224,5 +224,7 @@ def run(names: Sequence[str], at_once: int, tell: Callable[[str], None]) -> list
         if not any(state in UNDER_WAY for state in states.values()):
             there = revisions()
             return [n for n, state in states.items() if state == "Failed" and n not in there]
-        _dvc("queue", "start", "-j", str(at_once))
+        told = list(states.values())
+        if "Queued" in told and told.count("Running") < at_once:
+            _dvc("queue", "start", "-j", str(at_once))
         time.sleep(POLL)

@@ -18,6 +18,7 @@ from typing import Any
 from scipy.special import stdtrit
 
 from alicebob.experiment.arms import Arm, revisions
+from alicebob.experiment.diff import NOT_SHOWN
 from alicebob.experiment.results import HEADLINE, means
 from alicebob.experiment.tables import aligned
 from alicebob.experiment.tree import ROOT_ROUND
@@ -29,7 +30,6 @@ __all__ = ["BUDGETS", "Compared", "compare"]
 SPENT = {"steps": "budget.explore.env_steps", "tokens": "budget.train.tokens"}
 BUDGETS = ("rounds", *SPENT)
 SHOWN = ("skills", "progress", "success", "reward", "invalid")
-NOT_SHOWN = "no difference shown"
 
 Means = Mapping[str, Mapping[str, Any]]
 

@@ -16,7 +16,7 @@ from alicebob.errors import DamagedData
 from alicebob.experiment.places import place
 from alicebob.trace import OPEN_PLAY, Episode, Outcome
 
-__all__ = ["chosen", "examples", "skill_of", "verdicts"]
+__all__ = ["chosen", "examples", "explored", "skill_of", "verdicts"]
 
 
 def examples(round_id: str, most: int) -> list[tuple[Episode, Verdict | None]]:
@@ -29,6 +29,12 @@ def examples(round_id: str, most: int) -> list[tuple[Episode, Verdict | None]]:
         return []
     said = verdicts(round_id)
     return [(e, said.get(e.id)) for e in chosen(dataset.read_episodes(path), said, most)]
+
+
+def explored(round_id: str, most: int) -> list[Episode]:
+    """Return the first of the episodes in which Alice explored; raises and lacks as `examples`."""
+    path = place("episodes", round_id)
+    return dataset.read_episodes(path)[:most] if path.exists() else []
 
 
 def verdicts(round_id: str) -> dict[str, Verdict]:

@@ -71,6 +71,12 @@ class Lock:
         named = {stage: address(stage, round_id) for stage in stages_of(round_id)}
         return {s: self.entries[name] for s, name in named.items() if name in self.entries}
 
+    def hash_of(self, path: Path) -> str | None:
+        """Return the hash of an output, by its path; of a plan that of the file that is there."""
+        if path.is_relative_to(PLAN):
+            return _md5(path.read_bytes())
+        return self._made.get(str(path))
+
     def whole(self, round_id: str) -> bool:
         """Tell whether a round's figures came from what the lock has now for what they came from.
 

@@ -146,7 +146,7 @@ def as_markdown() -> str:
     """Return the report as Markdown, without its pictures; raises what `_facts` does."""
     facts = _facts()
     head, *rows = facts.rows()
-    parts = [f"# Bob in {markdown(facts.world)}", markdown(_verdict(facts)), _table(head, rows)]
+    parts = [f"# Bob in {markdown(facts.world)}", markdown(_verdict(facts)), table(head, rows)]
     parts += [markdown(_beside(facts))]
     for prefix, name in facts.maps.items():
         names = sorted({n for f in facts.figures.values() for n in f if n.startswith(prefix)})
@@ -154,7 +154,7 @@ def as_markdown() -> str:
             [n.removeprefix(prefix), *(_share(found.get(n)) for found in facts.figures.values())]
             for n in names
         ]
-        parts += [f"## {name}", _table(["", *facts.figures], shares)]
+        parts += [f"## {name}", table(["", *facts.figures], shares)]
     for round_id, text in _said(facts):
         parts += [f"## What Alice said after {round_id}", _block(text)]
     for episode, verdict in examples(facts.last, EXAMPLES):
@@ -254,7 +254,8 @@ def _share(mean: Mapping[str, Any] | None) -> str:
     return f"{mean['mean']:.0%}" if mean else ""
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table in which all that stands in a cell stays text."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(
         f"| {' | '.join(markdown(' '.join(c.split())).replace('|', '/') for c in line)} |"

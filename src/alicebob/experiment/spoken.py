@@ -19,7 +19,7 @@ from alicebob.experiment.tables import aligned, interval
 from alicebob.figures import share
 from alicebob.untrusted import printable
 
-__all__ = ["spoken", "told"]
+__all__ = ["main", "spoken", "told"]
 
 #: By verb: the artifact, its report, the name that the answers have there, and the stage.
 REPORTS = {
@@ -69,7 +69,7 @@ def told(round_id: str) -> str:
     Raises UnknownName for a round that is not there, DamagedData for a damaged file.
     """
     Experiment().changes(round_id)
-    figures = [[name, interval(found)] for name, found in shown(round_id).items() if _main(name)]
+    figures = [[name, interval(found)] for name, found in shown(round_id).items() if main(name)]
     parts = [aligned(figures)] if figures else [f"{round_id} is not evaluated yet."]
     if found := spoken(round_id):
         rows = [["Alice's model", "asked", *SHARES]]
@@ -82,7 +82,8 @@ def told(round_id: str) -> str:
     return "\n\n".join("\n".join(map(printable, part.splitlines())) for part in parts)
 
 
-def _main(name: str) -> bool:
+def main(name: str) -> bool:
+    """Tell a round's own figures from those of single skills and events, and from budgets."""
     return ".by_skill." not in name and ".by_event." not in name and not name.startswith("budget.")
 
 

@@ -11,7 +11,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +22,10 @@ from alicebob.alice import Alice
 from alicebob.environment import rank
 from alicebob.envs import World
 from alicebob.errors import AliceBobError
+from alicebob.experiment import made
 from alicebob.experiment.params import schema
 from alicebob.experiment.places import PLACES, place
-from alicebob.experiment.plan import declared, planned, way
+from alicebob.experiment.plan import PLAN, declared, planned, way
 from alicebob.experiment.report import draw
 from alicebob.experiment.sources import behind
 from alicebob.experiment.stages import STAGES, address
@@ -148,13 +149,17 @@ def run_stage(stage: str, round_id: str, body: Callable[[Context], None]) -> Non
         key = {"stage": stage, "plan": plan, "inputs": content_hash(*inputs)}
         code = code_hash(behind(method, plan["params"].get("env", {}).get("spec")))
         if context.main:
-            _lead(context, key, code, body)
+            _lead(context, key, code, body, inputs)
         elif folder.joined(key, code):
             body(context)
 
 
 def _lead(
-    context: Context, key: Mapping[str, Any], code: str, body: Callable[[Context], None]
+    context: Context,
+    key: Mapping[str, Any],
+    code: str,
+    body: Callable[[Context], None],
+    inputs: Sequence[Path],
 ) -> None:
     """Do what one process of a stage does: hold its folder, work, publish."""
     folder, outs = context.folder, STAGES[context.stage].outs
@@ -163,6 +168,8 @@ def _lead(
             print(f"Finished before; published again from {folder.path}.", file=sys.stderr)
         else:
             _work(context, body)
+            read = [PLAN / context.id / f"{context.stage}.json", *inputs]
+            made.note(context.stage, context.id, read, code, context.scratch / "asked")
             folder.close(code)
         publish([(context.write(kind), place(kind, context.id)) for kind in outs])
     if "metrics" in outs:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["Completion", "message", "read", "tokens"]
@@ -24,6 +24,7 @@ class Completion:
     """An answer, and the tokens it took: as the server counted them, or `estimated`.
 
     `ids` are those of its tokens and `model` the name that answered, where the server says them.
+    `seconds` is how long it took, beside what else was answered at the same time.
     """
 
     text: str
@@ -32,6 +33,7 @@ class Completion:
     estimated: bool = False
     ids: tuple[int, ...] = ()
     model: str = ""
+    seconds: float = field(default=0.0, compare=False)
 
 
 def tokens(text: str) -> int:

@@ -9,6 +9,7 @@ answer says.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -107,6 +108,7 @@ class LocalChat:
         self, rows: Sequence[Held], shared: list[int], asked: Sequence[_Asked]
     ) -> list[Completion]:
         """Return the answers to questions that begin with `shared`, one in each empty row."""
+        begun = time.monotonic()
         reader, talk, grammar = self._ready()
         chances = [np.random.default_rng(seed_of(each.question)) for each in asked]
         held: dict[int, Matcher] = {
@@ -130,8 +132,9 @@ class LocalChat:
 
         reader.share(rows, shared)
         written = write(reader, rows, [each.ids[len(shared) :] for each in asked], choose, over)
+        took = time.monotonic() - begun
         return [
-            Completion(talk.decode(ids), len(each.ids), len(ids))
+            Completion(talk.decode(ids), len(each.ids), len(ids), seconds=took)
             for each, ids in zip(asked, written, strict=True)
         ]
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, Protocol
 
@@ -73,7 +75,7 @@ class ServedChat:
         pool = ThreadPoolExecutor(self.endpoint.concurrency)
         try:
             asked = {
-                pool.submit(self._ask, question, form): i
+                pool.submit(self._timed, question, form): i
                 for i, (question, form) in enumerate(zip_longest(questions, forms))
             }
             for future in as_completed(asked):
@@ -85,6 +87,11 @@ class ServedChat:
             pool.shutdown(wait=True, cancel_futures=True)
         if lost:
             raise type(lost[-1])(f"{len(lost)} of {len(questions)} answers are owed: {lost[-1]}")
+
+    def _timed(self, question: Question, form: Form | None) -> Completion:
+        begun = time.monotonic()
+        found = self._ask(question, form)
+        return replace(found, seconds=time.monotonic() - begun)
 
     def _ask(self, question: Question, form: Form | None) -> Completion:
         roles = ("user", "assistant")

@@ -58,11 +58,17 @@ QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 BATCH = {"metrics": 500, "params": 100}  # in one call; the server takes at most 1,000 and 100
+#: What the server says no with, and what it is about.
+DENIED = {
+    401: "knows no such user or password (MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD)",
+    403: "lets this user (MLFLOW_TRACKING_USERNAME) not write there",
+}
 PATIENCE = 5.0  # seconds for a database to answer
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
@@ -175,12 +181,16 @@ class Index:
         for first in range(0, len(items), size):
             self.client.log_batch(run, metrics=items[first : first + size])
 
-    def traces(self, told: Sequence[tuple[TraceInfo, list[Span]]]) -> None:
-        """Send traces, all their spans in one call; those that are there already give way."""
+    def traces(self, run: str, told: Sequence[tuple[TraceInfo, list[Span]]]) -> None:
+        """Send a run's traces, all their spans in one call; those that are there give way."""
         from mlflow.tracing.client import TracingClient
 
         client = TracingClient(self.client.tracking_uri)
-        self.client.delete_traces(self.experiment, trace_ids=[info.trace_id for info, _ in told])
+        search, own = self.client.search_traces, f"attribute.run_id = '{run}'"
+        found = search([self.experiment], own, max_results=500, include_spans=False)
+        known = {trace.info.trace_id for trace in found}
+        if old := [info.trace_id for info, _ in told if info.trace_id in known]:
+            self.client.delete_traces(self.experiment, trace_ids=old)  # not all may do that
         for info, _ in told:
             client.start_trace(info)
         client.log_spans(self.experiment, [span for _, spans in told for span in spans])
@@ -286,12 +296,17 @@ def running(run: Any) -> bool:
 
 def refused(error: Exception) -> bool:
     """Tell an answer of MLflow, which the next round need not get, from having reached none."""
+    status = _status(error)
+    if status is not None:
+        return 400 <= status < 500 and status not in (*DENIED, 408, 429)
+    return isinstance(error, KeyError | TypeError | ValueError)
+
+
+def _status(error: Exception) -> int | None:
+    """Return the HTTP status of an answer of MLflow, None where the error is no answer."""
     from mlflow.exceptions import MlflowException
 
-    if isinstance(error, MlflowException):
-        status = error.get_http_status_code()
-        return 400 <= status < 500 and status not in (401, 403, 408, 429)
-    return isinstance(error, KeyError | TypeError | ValueError)
+    return int(error.get_http_status_code()) if isinstance(error, MlflowException) else None
 
 
 @contextmanager
@@ -302,11 +317,10 @@ def reaching(what: str) -> Iterator[None]:
     except AliceBobError as error:
         click.echo(f"Warning: {what}: {error}", err=True)
     except Exception as error:  # noqa: BLE001 - drivers, HTTP and SQL each raise their own
-        click.echo(
-            f"Warning: MLflow was not reached ({shown(error)}); {what}. "
-            "Run 'alicebob sync' when it is back.",
-            err=True,
-        )
+        trouble, then = f"was not reached ({shown(error)})", "when it is back"
+        if denial := DENIED.get(_status(error) or 0):
+            trouble, then = denial, "when that is mended"
+        click.echo(f"Warning: MLflow {trouble}; {what}. Run 'alicebob sync' {then}.", err=True)
 
 
 def shown(error: Exception) -> str:

@@ -8,6 +8,7 @@ other's. Does not: read the files.
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -18,7 +19,7 @@ from typing import Any
 import click
 
 from alicebob.errors import AliceBobError, DamagedData
-from alicebob.experiment.examples import examples
+from alicebob.experiment.examples import examples, explored
 from alicebob.experiment.lock import Lock, PlanLost, stages_of
 from alicebob.experiment.params import read_yaml
 from alicebob.experiment.places import place
@@ -29,8 +30,9 @@ from alicebob.tracking import models
 from alicebob.tracking.index import BRANCH, CURRENT, ROUND, Index, reaching, refused, running, shown
 from alicebob.tracking.naming import CURVE, MACHINE, answer, titled
 from alicebob.tracking.notes import NOTE, of_experiment, of_lineage, of_round
+from alicebob.tracking.prompts import LINKED, registered
 from alicebob.tracking.reading import Told, lineage_mark, read, worlds
-from alicebob.tracking.traces import TRACES, trace
+from alicebob.tracking.traces import EXPLORED, TRACES, call, trace
 from alicebob.untrusted import printable
 
 __all__ = ["attach", "branch_run", "ended", "left", "sync"]
@@ -39,6 +41,11 @@ FINGERPRINT = "alicebob.fingerprint"
 POINT = "alicebob.point."
 TABLE = "feedback/skills.json"
 IN_TIME = 60.0  # seconds that the end of a stage gives MLflow, and one sync another
+VERBS = {
+    "feedback": "advise",
+    "backward": "label",
+    "committee": "judge",
+}  # by prompt, else as it is
 NO_FIGURES = (MACHINE, CURVE, "system/")  # how the other metrics of a run begin
 
 
@@ -206,6 +213,8 @@ def _send(index: Index, here: Mapping[int, Told], depth: int, series: Any) -> bo
     if held is None:
         index.tags(run.info.run_id, {NOTE: of_round(told, here.get(depth - 1))})
         _fill(index, run, told, depth)
+    else:
+        _noted(index, run, told, depth)
     return held is None or back
 
 
@@ -238,14 +247,14 @@ def _agrees(index: Index, run: Any, told: Told) -> bool:
 def _fill(index: Index, run: Any, told: Told, depth: int) -> None:
     """Send what a run lacks of a round."""
     client, run_id = index.client, run.info.run_id
-    had, sent = run.data.metrics, dict(index.history(run, CURVE))
-    numbers = {**told.values, **told.costs}
+    sent = dict(index.history(run, CURVE))
     index.params(run_id, {n: v for n, v in told.params.items() if n not in run.data.params})
     model = models.model_of(index, run, told)
-    index.points(run_id, {(n, depth): v for n, v in numbers.items() if had.get(n) != v}, model)
+    _metrics(index, run, {**told.values, **told.costs}, depth, model)
     index.points(run_id, {at: v for at, v in told.curve.items() if at not in sent})
     experiment = os.environ.get("DVC_EXP_NAME")
-    index.tags(run_id, {**told.tags, **({"dvc.experiment": experiment} if experiment else {})})
+    named = {"dvc.experiment": experiment} if experiment else {}
+    index.tags(run_id, {**told.tags, **told.ran, **named})
     _inputs(index, run, told)
     for path in told.files:
         client.log_artifact(run_id, str(path), "feedback" if path.parent.name == told.id else None)
@@ -256,12 +265,49 @@ def _fill(index: Index, run: Any, told: Told, depth: int) -> None:
     index.finish(run_id)
 
 
+def _metrics(
+    index: Index, run: Any, values: Mapping[str, float], depth: int, model: str = ""
+) -> None:
+    """Send values that a run does not have."""
+    had = run.data.metrics
+    new = {(n, depth): v for n, v in values.items() if had.get(n) != v}
+    index.points(run.info.run_id, new, model)
+
+
+def _noted(index: Index, run: Any, told: Told, depth: int) -> None:
+    """Send what this machine alone knows of a round that somebody, perhaps a clone, has sent."""
+    _metrics(index, run, told.costs, depth)
+    if lacking := {n: v for n, v in told.ran.items() if run.data.tags.get(n) != v}:
+        index.tags(run.info.run_id, lacking)
+    if LINKED not in run.data.tags:
+        _asked(index, run.info.run_id, told)
+
+
 def _traces(index: Index, run: str, told: Told) -> None:
     """Show some of the round's episodes, turn by turn, with what Alice says of them."""
     judge = told.params.get("alice.model", "") if told.params.get("alice.judge") == "model" else ""
-    shown = [trace(e, v, run, index.experiment, judge) for e, v in examples(told.id, TRACES)]
+    at = run, index.experiment
+    shown = [trace(e, v, *at, judge, round=told.id) for e, v in examples(told.id, TRACES)]
     if shown:
-        index.traces(shown)
+        index.traces(run, shown)
+    _asked(index, run, told)
+
+
+def _asked(index: Index, run: str, told: Told) -> None:
+    """Show what Alice asked a language model, and with which versions of her prompts."""
+    if not told.asked:
+        return
+    at, model = (run, index.experiment), told.params.get("alice.model", "")
+    own = explored(told.id, EXPLORED) if "explore" in told.asked else []
+    shown = [trace(e, None, *at, "", round=told.id, verb="explore") for e in own]
+    linked = registered(index, told.asked)
+    for name, each in told.asked.items():
+        tags = {"round": told.id, LINKED: linked[name]}
+        shown += [call(VERBS.get(name, name), c, *at, model, **tags) for c in each.calls]
+    if shown:
+        index.traces(run, shown)
+    every = [link for links in linked.values() for link in json.loads(links)]
+    index.tags(run, {LINKED: json.dumps(every)})  # last: then all was sent
 
 
 def _digest(md5: str) -> str:

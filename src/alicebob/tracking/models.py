@@ -1,8 +1,9 @@
 """Models: each round's adapter as a model in MLflow, and a version of `bob-WORLD` in its registry.
 
-No copy is made: the adapter is DVC's, and the version says which it is, by its hash. The alias
-`champion` is the round that was promoted, else the one with the best headline, of the lineage that
-was brought last. Does not: say which of two lineages is better, whose worlds differ.
+`models:/bob-WORLD@champion` brings the adapter, also from a server to a machine that has no access
+to DVC's remote; the version says which it is, by its hash. The alias `champion` is the round that
+was promoted, else the one with the best headline, of the lineage that was brought last. Does not:
+say which of two lineages is better, whose worlds differ; keep a base, which has gigabytes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from alicebob.experiment.results import HEADLINE
 from alicebob.tracking.index import LINEAGE, ROUND, Index
 from alicebob.tracking.naming import cleaned
 from alicebob.tracking.reading import Told
+from alicebob.untrusted import markdown
 
 __all__ = ["champion", "model_of", "register"]
 
@@ -39,19 +41,29 @@ def model_of(index: Index, run: Any, told: Told) -> str:
 
 
 def register(index: Index, run: Any, told: Told, model: str) -> None:
-    """Make the adapter of a run a version of its world's model, unless it is one."""
+    """Make the adapter of a run a version of its world's model, unless it is one.
+
+    Its files go with it, where they are at hand.
+    """
     client, name, run_id = index.client, _name(told), run.info.run_id
     if client.search_model_versions(f"run_id = '{run_id}'"):
         return
     if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, description=f"Bob in {told.params.get('env.spec')}.")
+        told_in = markdown(told.params.get("env.spec", "world"))
+        brings = f'mlflow.artifacts.download_artifacts("models:/{name}@champion")'
+        client.create_registered_model(
+            name,
+            description=f"Bob in {told_in}. `{brings}` brings him; `alicebob.load_bob` opens it.",
+        )
     path = place("bob", told.id)
+    if path.is_dir():
+        client.log_model_artifacts(model, str(path))
     client.create_model_version(
         name,
         f"models:/{model}",
         run_id,
         _tags(index, told),
-        description=f"`dvc get REPOSITORY {path}` brings it; `alicebob.load_bob` opens it.",
+        description=f"{told.id}{_success(told)}. `dvc get REPOSITORY {path}` brings it as well.",
         model_id=model,
     )
 
@@ -75,6 +87,12 @@ def champion(index: Index, rounds: Sequence[Told]) -> None:
 
 def _name(told: Told) -> str:
     return cleaned(f"bob-{told.params.get('env.spec', 'world')}")
+
+
+def _success(told: Told) -> str:
+    """Return the round's first headline, ` · skills 0.73`: a list shows little more."""
+    found = ((short, told.values.get(f"bob/{short}")) for short in HEADLINE)
+    return next((f" · {short} {value:.2g}" for short, value in found if value is not None), "")
 
 
 def _tags(index: Index, told: Told) -> dict[str, str]:

@@ -7,17 +7,16 @@ curve, feedback and reports.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from alicebob.alice.feedback import Feedback
 from alicebob.errors import DamagedData
+from alicebob.experiment import made
 from alicebob.experiment.lock import Lock
 from alicebob.experiment.places import place
 from alicebob.experiment.results import SPENT, figures, headline, means, read_json
@@ -38,7 +37,8 @@ class Told:
 
     `figures` are mean objects under dotted names, `values` what is sent of them; `curve` is by name
     and step; `datasets` have path and hash by name; `table` is Alice's verdict on each skill, by
-    column.
+    column; `ran` has, as tags, with what the round was made, `asked` what Alice asked a language
+    model, by prompt (see `alicebob.experiment.made`).
     """
 
     id: str
@@ -51,6 +51,8 @@ class Told:
     datasets: Mapping[str, tuple[str, str]]
     files: Sequence[Path]
     table: Mapping[str, list[Any]]
+    ran: Mapping[str, str] = field(default_factory=dict)
+    asked: Mapping[str, made.Asked] = field(default_factory=dict)
 
     @property
     def point(self) -> str:
@@ -59,9 +61,12 @@ class Told:
 
     @property
     def mark(self) -> str:
-        """What stands for everything that is sent, whatever commit is checked out meanwhile."""
+        """What stands for all that is sent and is the same in every clone of the repository.
+
+        The commit that is checked out is not, nor is what is in `logs/`, which a clone has not.
+        """
         tags = {name: value for name, value in self.tags.items() if name != "git.commit"}
-        parts: list[Mapping[Any, Any]] = [self.params, self.values, self.costs, self.curve]
+        parts: list[Mapping[Any, Any]] = [self.params, self.values, self.curve]
         parts += [tags, self.datasets]
         files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files]
         return _hash([*(sorted(part.items()) for part in parts), files])
@@ -103,6 +108,8 @@ def read(round_id: str, lock: Lock) -> Told:
     }
     folder = place("feedback", round_id)
     places = {f"{kind}/{round_id}": str(place(kind, round_id)) for kind in DATASETS}
+    records = made.records(round_id, lock)
+    ran = made.versions(records)
     feedback = Feedback.load(folder) if (folder / "feedback.json").exists() else None
     return Told(
         id=round_id,
@@ -112,11 +119,13 @@ def read(round_id: str, lock: Lock) -> Told:
         | {f"cost/{name}": n for name, n in headline(metrics).items() if name in SPENT},
         costs=_costs(round_id),
         curve=_curve(round_id),
-        tags={"git.commit": _commit()}
+        tags={"git.commit": made.commit()}
         | {f"dvc.{stage}.{Path(path).parent.name}": md5 for path, (stage, md5) in outs.items()},
         datasets={name: (path, outs[path][1]) for name, path in places.items() if path in outs},
         files=[*(p for p in (folder / n for n in TOLD) if p.is_file()), place("metrics", round_id)],
         table=_table(feedback) if feedback else {},
+        ran={n if n == "git.commit" else f"made.{n}": told for n, told in ran.items()},
+        asked=made.asked(records),
     )
 
 
@@ -178,18 +187,3 @@ def _table(feedback: Feedback) -> dict[str, list[Any]]:
 
 def _cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value
-
-
-@functools.cache
-def _commit() -> str:
-    """Return the commit that is checked out, or why there is none.
-
-    A checkout of another user's, as in a container, is read all the same: nothing in it is run.
-    """
-    words = ["git", "-c", "safe.directory=*", "rev-parse", "--verify", "HEAD"]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-    except OSError as error:
-        return f"none ({error.strerror})"
-    told = " ".join(done.stderr.split())
-    return f"none ({told[:200]})" if done.returncode else done.stdout.strip()

@@ -4,7 +4,8 @@ A prompt is a file in `prompts/`; what is put into it is data and cannot change 
 is one JSON object that fits a schema. One that does not fit gets one chance of repair, with the
 reason; then it is rejected and counted, never guessed. Invariant: every accepted or rejected answer
 is in the journal, the latter with its text and the reason, so that a run that was stopped asks only
-what it has not asked. Does not: know what is asked.
+what it has not asked; some questions are kept whole, to be looked at (`shown`). Does not: know what
+is asked.
 """
 
 from __future__ import annotations
@@ -20,15 +21,18 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from alicebob.files import write_text
 from alicebob.journal import append_line, read_lines
 from alicebob.policies.chat import Chat, Form, Question
 from alicebob.policies.endpoint import Completion
 from alicebob.progress import tell
 from alicebob.untrusted import printable
 
-__all__ = ["Answer", "Asker", "Tally", "one_line", "prompt", "prompt_hash"]
+__all__ = ["Answer", "Asker", "Tally", "note", "one_line", "prompt", "prompt_hash", "template"]
 
 LONGEST = 4000  # characters of an answer that are quoted back for repair
+#: Questions that are kept whole: the first ones, and the first of those not answered at once.
+FIRST, TROUBLED = 4, 8
 _FIELD = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -65,7 +69,7 @@ def prompt(name: str, **values: str) -> str:
 
     Raises KeyError where a field has no value or a value no field.
     """
-    text = _text(name)
+    text = template(name)
     fields = set(_FIELD.findall(text))
     if fields != values.keys():
         raise KeyError(f"prompt {name}: fields {sorted(fields)}, values {sorted(values)}")
@@ -74,13 +78,20 @@ def prompt(name: str, **values: str) -> str:
 
 def prompt_hash(name: str) -> str:
     """Return what identifies the text of a prompt file."""
-    return hashlib.sha256(_text(name).encode()).hexdigest()[:16]
+    return hashlib.sha256(template(name).encode()).hexdigest()[:16]
 
 
-def _text(name: str) -> str:
+def template(name: str) -> str:
+    """Return the text of a prompt file."""
     return (importlib.resources.files(__package__) / "prompts" / f"{name}.md").read_text(
         encoding="utf-8"
     )
+
+
+def note(path: Path, calls: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Note that a prompt was used, the one that a file is named after, and some calls with it."""
+    # As ASCII: an answer may hold half a surrogate pair.
+    write_text(path, json.dumps(list(calls)))
 
 
 @dataclass
@@ -90,7 +101,8 @@ class Asker(Generic[A]):
     `check` looks at an answer beyond its schema: it gets the question's number and the answer and
     raises ValueError, in words that the model can act on, for one that will not do. `form` is the
     JSON schema by question that a model is held to, where it can be, by default that of the shape.
-    `tally` counts over all calls.
+    `tally` counts over all calls. Beside `journal` stands a file with those questions of the last
+    call that are kept whole.
     """
 
     chat: Chat
@@ -122,6 +134,9 @@ class Asker(Generic[A]):
         for line in settled:
             self._count(line)
         self._warn()
+        note(self.journal.with_suffix(".json"), self._shown(prompts, settled))
+        if any(line["tries"] > 1 for line in settled):
+            note(self.journal.with_name("repair.json"))
         return [line["answer"] for line in settled]
 
     def _settle(
@@ -187,6 +202,7 @@ class Asker(Generic[A]):
             "key": self._key(text),
             "answer": answer.model_dump(mode="json") if answer is not None else None,
             "tries": len(tries),
+            "seconds": [round(found.seconds, 3) for found in tries],
             "prompt_tokens": sum(found.prompt_tokens for found in tries),
             "reply_tokens": sum(found.reply_tokens for found in tries),
             "refused": refused,
@@ -201,6 +217,22 @@ class Asker(Generic[A]):
         if not isinstance(line["key"], str) or not all(type(n) is int and n >= 0 for n in counts):
             raise ValueError("it is no answer that was settled")
         return {**line, "answer": None if answer is None else self.shape.model_validate(answer)}
+
+    def _shown(
+        self, prompts: Sequence[str], settled: Sequence[Mapping[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Return the questions that are kept whole, with what came of each."""
+        troubled = [number for number, line in enumerate(settled) if line["tries"] > 1]
+        found = []
+        for number in sorted({*range(len(prompts))[:FIRST], *troubled[:TROUBLED]}):
+            line = settled[number]
+            answer = line["answer"] and line["answer"].model_dump(mode="json")
+            told = {"number": number, "question": prompts[number], "answer": answer}
+            took = {name: line[name] for name in ("prompt_tokens", "reply_tokens")}
+            # These are not in a journal of an older version.
+            rest = {name: line.get(name, []) for name in ("refused", "seconds")}
+            found.append(told | took | rest)
+        return found
 
     def _count(self, line: Mapping[str, Any]) -> None:
         self.tally.asked += 1

@@ -5,12 +5,23 @@ Does not: look at the world beside what is handed over.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from crafter import constants, objects
 
-from alicebob.envs.crafter.view import NAMES, REACH_X, REACH_Y, Standing, Window, nearest
+from alicebob.envs.crafter.view import NAMES, REACH_X, REACH_Y, Notes, Standing, Window, nearest
 
-__all__ = ["ACTIONS", "WORDS", "compact", "refusal", "smartplay", "spoken", "unchanged"]
+__all__ = [
+    "ACTIONS",
+    "NOTED_WORDS",
+    "WORDS",
+    "compact",
+    "refusal",
+    "smartplay",
+    "spoken",
+    "unchanged",
+]
 
 ACTIONS: tuple[str, ...] = tuple(constants.actions)
 VITALS = ("health", "food", "drink", "energy")
@@ -20,10 +31,12 @@ TOOLS = ("pickaxe", "sword")  # held once; all else is counted
 PLANT, RIPE = NAMES.index("plant"), NAMES.index("ripe_plant")
 
 
+SOLID = [name for name in NAMES[1:] if name not in constants.walkable and name != "player"]
+
+
 def _words() -> tuple[str, ...]:
     """Return the words of the compact text: a thing with its side, an item with its number."""
-    solid = [name for name in NAMES[1:] if name not in constants.walkable and name != "player"]
-    sided = [f"{name}_{side}" for name in solid for side in SIDES.values()]
+    sided = [f"{name}_{side}" for name in SOLID for side in SIDES.values()]
     counted = [n for n in constants.items if not n.endswith(TOOLS)]
     return (
         *NAMES,
@@ -35,6 +48,11 @@ def _words() -> tuple[str, ...]:
 
 
 WORDS = _words()
+NOTED_WORDS = (
+    *WORDS,
+    *("know", "done", *constants.achievements),
+    *(f"{name}_corner" for name in SOLID),
+)
 
 
 def spoken(action: str) -> str:
@@ -89,12 +107,16 @@ def unchanged(before: Standing, after: Standing) -> bool:
     return all(is_[k] <= was[k] if k in VITALS else is_[k] == was[k] for k in is_)
 
 
-def compact(window: Window, player: objects.Player, unchanged: bool) -> str:
+def compact(
+    window: Window, player: objects.Player, unchanged: bool, notes: Notes | None = None
+) -> str:
     """Describe in few words, each to be understood by itself: a thing and where it is are one word.
 
     Vitals, and whether the last action did nothing; what is held; the faced side and cell; what
     stands next to the player; the nearest of each kind in view, nearest first, a word for each of
-    its directions. Open ground is left out.
+    its directions. Open ground is left out. With `notes` what stands at the player's corners is
+    next to him too, as the game has it where it asks for a table, and what one who plays alone
+    would keep in mind is told: what was seen and is out of sight, and what has been achieved.
     """
     vitals = " ".join(f"{name}{player.inventory[name]}" for name in VITALS)
     items = [
@@ -104,22 +126,43 @@ def compact(window: Window, player: objects.Player, unchanged: bool) -> str:
     ]
     state = " asleep" if player.sleeping else " dead" if player.health <= 0 else ""
     state += " unchanged" if unchanged else ""
-    near = []
-    for (dx, dy), side in SIDES.items():
-        name = NAMES[window[REACH_X + dx, REACH_Y + dy]]
+    near = [f"{name}_{side}" for step, side in SIDES.items() if (name := _solid(window, *step))]
+    seen = sorted(nearest(window), key=lambda found: abs(found[1]) + abs(found[2]))
+    lines = [
+        vitals + state,
+        _line("have", items),
+        f"facing {SIDES[player.facing]} {_faced(window, player)}",
+        _line("next", near + (_corners(window) if notes else [])),
+        _line("see", _sided(seen)),
+    ]
+    if notes:
+        done = [name for name, count in player.achievements.items() if count]
+        lines.append(_line("know", _sided(notes.elsewhere(window, *player.pos))))
+        lines.append(_line("done", done))
+    return "\n".join(lines)
+
+
+def _line(begin: str, words: Iterable[str]) -> str:
+    return f"{begin} {' '.join(words) or 'nothing'}"
+
+
+def _solid(window: Window, dx: int, dy: int) -> str:
+    """Return the name of what stands at some steps from the player, "" for open ground."""
+    name = NAMES[int(window[REACH_X + dx, REACH_Y + dy])]
+    return "" if name in constants.walkable else name
+
+
+def _corners(window: Window) -> list[str]:
+    """Return a word for each kind that stands at a corner of the player's cell."""
+    names = [_solid(window, dx, dy) for dx in (-1, 1) for dy in (-1, 1)]
+    return [f"{name}_corner" for name in dict.fromkeys(names) if name]
+
+
+def _sided(found: Iterable[tuple[str, int, int]]) -> list[str]:
+    """Return a word for each direction in which a thing is, open ground left out."""
+    words = []
+    for name, dx, dy in found:
         if name not in constants.walkable:
-            near.append(f"{name}_{side}")
-    seen = []
-    for name, dx, dy in sorted(nearest(window), key=lambda found: abs(found[1]) + abs(found[2])):
-        if name not in constants.walkable:
-            seen += [f"{name}_left"] * (dx < 0) + [f"{name}_right"] * (dx > 0)
-            seen += [f"{name}_up"] * (dy < 0) + [f"{name}_down"] * (dy > 0)
-    return "\n".join(
-        [
-            vitals + state,
-            "have " + (" ".join(items) or "nothing"),
-            f"facing {SIDES[player.facing]} {_faced(window, player)}",
-            " ".join(["next", *(near or ["nothing"])]),
-            "see " + (" ".join(seen) or "nothing"),
-        ]
-    )
+            words += [f"{name}_left"] * (dx < 0) + [f"{name}_right"] * (dx > 0)
+            words += [f"{name}_up"] * (dy < 0) + [f"{name}_down"] * (dy > 0)
+    return words

@@ -13,14 +13,27 @@ from crafter import constants, objects
 from numpy.typing import NDArray
 
 from alicebob.envs.crafter.game import Game
+from alicebob.envs.crafter.terrain import AREA
 
-__all__ = ["NAMES", "REACH_X", "REACH_Y", "Standing", "Window", "nearest", "seen", "standing"]
+__all__ = [
+    "NAMES",
+    "REACH_X",
+    "REACH_Y",
+    "Notes",
+    "Standing",
+    "Window",
+    "nearest",
+    "seen",
+    "standing",
+]
 
 REACH_X, REACH_Y = 4, 3  # cells seen to each side
 NAMES: list[str] = ["unknown", *constants.materials]
 NAMES += ["player", "cow", "zombie", "skeleton", "arrow", "plant", "ripe_plant"]
 PLAYER = NAMES.index("player")
 Window = NDArray[np.int64]  # (9, 7), by column, of indices into NAMES; 0 is off the map
+STAYING = "water tree stone coal iron diamond table furnace plant ripe_plant"
+LASTING = np.isin(NAMES, STAYING.split())  # by kind: it stays, and may be gone back to
 Standing = tuple[Any, dict[str, int]]  # place, facing and what is faced; the inventory
 
 
@@ -63,6 +76,29 @@ def nearest(window: Window) -> list[tuple[str, int, int]]:
         for kind, cell in enumerate(found.tolist())
         if cell >= 0 and kind not in (0, PLAYER)
     ]
+
+
+class Notes:
+    """What was seen last in each cell of a world, to be asked for what is out of sight now."""
+
+    def __init__(self) -> None:
+        width, height = AREA
+        self._cells = np.zeros((width + 2 * REACH_X, height + 2 * REACH_Y), np.int64)
+
+    def see(self, window: Window, x: int, y: int) -> None:
+        """Note the cells around the player, who stands at (x, y)."""
+        self._cells[x : x + window.shape[0], y : y + window.shape[1]] = window
+
+    def elsewhere(self, window: Window, x: int, y: int) -> list[tuple[str, int, int]]:
+        """Return (name, dx, dy) of the nearest of each lasting kind not in view, nearest first."""
+        wanted = LASTING.copy()
+        wanted[window] = False
+        places = np.argwhere(wanted[self._cells])
+        steps = places - (x + REACH_X, y + REACH_Y)
+        order = np.abs(steps).sum(axis=1).argsort(kind="stable")
+        kinds = self._cells[tuple(places[order].T)]
+        firsts = np.sort(np.unique(kinds, return_index=True)[1])
+        return [(NAMES[kinds[i]], *map(int, steps[order[i]])) for i in firsts]
 
 
 def _by_distance() -> NDArray[np.int64]:

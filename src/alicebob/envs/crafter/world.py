@@ -28,7 +28,7 @@ from alicebob.errors import UnknownName, UsageError
 __all__ = ["LIMITS", "OBSERVATIONS", "Crafter", "achievement_score"]
 
 LIMITS = {"crafter": 10_000, "balrog": 2_000}
-OBSERVATIONS = ("smartplay", "compact")
+OBSERVATIONS = ("smartplay", "compact", "notes")
 ALIASES = {a: a for a in ACTIONS} | {text.spoken(a).lower(): a for a in ACTIONS}
 ALIASES |= {name.replace(" ", "_"): action for name, action in ALIASES.items()}
 
@@ -36,10 +36,10 @@ ALIASES |= {name.replace(" ", "_"): action for name, action in ALIASES.items()}
 class Crafter:
     """Text Crafter (Hafner, 2021) for language-model agents.
 
-    `observation` is "smartplay" (the field's standard text) or "compact" (about 40 words for tiny
-    models); `limit` is "crafter" (10,000 steps), "balrog" (2,000) or a number of steps. Raises
-    UnknownName for another format or limit. Rewards are upstream's: +1 for a step with a first
-    achievement, 0.1 per health point.
+    `observation` is "smartplay" (the field's standard text), "compact" (about 40 words for tiny
+    models) or "notes" (that, with what was seen before and achieved so far); `limit` is "crafter"
+    (10,000 steps), "balrog" (2,000) or a number of steps. Raises UnknownName for another format or
+    limit. Rewards are upstream's: +1 for a step with a first achievement, 0.1 per health point.
 
     `info` has, beside `admissible_actions` and `invalid_action`: `events` (the achievements of this
     step, repeated when they happened more than once), `view` (7 rows of 9 names, the player in the
@@ -51,7 +51,6 @@ class Crafter:
     instructions = "Survive and achieve as much as you can."
     alice = "grid"
     events = tuple(constants.achievements)
-    words = text.WORDS
     documents = str(Path(__file__).parent / "documents")
     #: Random play as measured here, models in BALROG (2,000 steps), 100 episodes of Crafter's own.
     anchors = {  # noqa: RUF012 - read by name, never changed
@@ -69,6 +68,7 @@ class Crafter:
         if isinstance(limit, str) and limit not in LIMITS:
             raise UnknownName("limit", limit, LIMITS, "crafter")
         self.observation = observation
+        self.words = text.NOTED_WORDS if observation == "notes" else text.WORDS
         self.max_steps = LIMITS[limit] if isinstance(limit, str) else limit
         if isinstance(limit, bool) or not isinstance(self.max_steps, int) or self.max_steps < 1:
             raise UsageError(
@@ -76,6 +76,7 @@ class Crafter:
                 f"{', '.join(LIMITS)}; got {limit!r}."
             )
         self._game: Game | None = None
+        self._notes: view.Notes | None = None
         self._over = True  # until the first reset
         self._stood: view.Standing | None = None  # at the last compact text, None before the first
         self._counts: dict[str, int] = {}  # achievements at the last step
@@ -97,6 +98,7 @@ class Crafter:
         self._game.start(seed)
         grant(self._game, inventory, near, seed)
         self._over, self._stood = False, None
+        self._notes = view.Notes() if self.observation == "notes" else None
         self._counts = dict(self._game._player.achievements)
         return self._text(None), self._info(invalid=False)
 
@@ -164,7 +166,9 @@ class Crafter:
             return text.smartplay(self._seen, player, action)
         before, self._stood = self._stood, view.standing(self._playing)
         idle = before is not None and text.unchanged(before, self._stood)
-        return text.compact(self._seen, player, idle)
+        if self._notes:
+            self._notes.see(self._seen, *player.pos)
+        return text.compact(self._seen, player, idle, self._notes)
 
 
 def achievement_score(rates: Mapping[str, float]) -> float:
