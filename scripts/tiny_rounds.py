@@ -83,11 +83,14 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def begin(folder: Path) -> subprocess.Popen[bytes]:
-    """Start `dvc repro` in a process group of its own; nothing is taken from DVC's run cache."""
+def begin(folder: Path, *words: str) -> subprocess.Popen[bytes]:
+    """Start `dvc repro` in a process group of its own; nothing is taken from DVC's run cache.
+
+    Words take the place of the option that says so.
+    """
     with (folder / "log.txt").open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "dvc", "repro", "--no-run-cache"],
+            [sys.executable, "-m", "dvc", "repro", *(words or ("--no-run-cache",))],
             cwd=folder,
             env=environment(folder),
             stdout=log,

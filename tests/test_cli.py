@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 
@@ -70,6 +71,13 @@ def test_threads_are_told_to_yield_before_torch_is_there_unless_the_user_chose()
             words, env={**base, **own}, capture_output=True, text=True, check=True
         )
         assert done.stdout.strip() == told
+
+
+def test_ctrl_c_while_modules_are_imported_says_nothing(tmp_path):
+    (tmp_path / "slow.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    words = [sys.executable, "-c", "import alicebob.cli, slow"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
 def test_help_imports_nothing_heavy():

@@ -79,7 +79,7 @@ COMMAND = re.compile(
 NAMED = {
     *("alicebob evaluate", "alicebob round try"),
     *("dvc get", "dvc import", "dvc push", "dvc remote add", "dvc update"),
-    *("python scripts/kill_test.py", "python scripts/fault_test.py"),
+    "python scripts/faults.py",
 }
 FILLED_IN = re.compile(r"\.\.\.|…|(?<![\w=])[A-Z]{2,}\b(?!=)|=[A-Z]+\b")
 

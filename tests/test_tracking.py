@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -20,7 +21,9 @@ from evaluated import lay_out, note, write
 from alicebob.cli import main
 from alicebob.experiment import made, plan
 from alicebob.experiment.edit import add
+from alicebob.experiment.work import Folder
 from alicebob.tracking import ended, live, sync
+from alicebob.tracking.index import _make
 
 ROOT = Path(__file__).parent.parent
 CURVE = [
@@ -444,6 +447,62 @@ def test_who_is_not_let_in_is_told_so_and_not_to_wait(project, monkeypatch, capf
 def test_a_slow_index_does_not_hold_a_stage_up(project, capfd):
     assert sync(patience=-1.0) == 0
     assert "seconds were not enough" in capfd.readouterr().err
+
+
+def test_an_index_that_never_answers_does_not_hold_training_up(project, capfd, monkeypatch):
+    monkeypatch.setattr("alicebob.tracking.curves.IN_TIME", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.getsockname()[1]}")
+        with live("train", "r001") as report:
+            for entry in CURVE:
+                report(entry, entry["step"])
+        assert "MLflow is slow; 'alicebob sync' sends the rest" in capfd.readouterr().err
+
+
+def test_a_database_is_made_whole_and_one_that_another_process_made_meanwhile_stays(tmp_path):
+    for there in (False, True):
+        path = tmp_path / f"{there}.db"
+        if there:
+            path.write_text("another's")
+        _make(path)
+        assert list(tmp_path.glob("*.part")) == []
+    assert path.read_text() == "another's"
+    with closing(sqlite3.connect(tmp_path / "False.db")) as database:
+        assert database.execute("SELECT name FROM experiments").fetchall() == [("Default",)]
+
+
+@pytest.mark.parametrize("kept", [0.9, 0.5])
+def test_a_damaged_database_is_named_and_made_anew_when_it_was_deleted(project, capfd, kept):
+    sync()
+    data = Path("mlflow.db").read_bytes()
+    Path("mlflow.db").write_bytes(data[: int(len(data) * kept)])
+    assert sync() == 0
+    told = capfd.readouterr().err
+    assert "mlflow.db is damaged (" in told
+    assert told.endswith("); delete it, and 'alicebob sync' makes it anew from the files.\n")
+    Path("mlflow.db").unlink()
+    again = [sys.executable, "-m", "alicebob", "sync"]  # MLflow here still has the other one open
+    done = subprocess.run(again, capture_output=True, text=True, check=True)
+    assert done.stderr == "MLflow: 2 rounds brought up to date.\n"
+
+
+def test_a_figure_that_was_changed_in_the_database_is_not_taken_for_the_rounds(project):
+    sync()
+    with closing(sqlite3.connect("mlflow.db")) as database, database:
+        database.execute(
+            "UPDATE latest_metrics SET value = 0.9 WHERE key = 'bob/skills' AND step=1"
+        )
+    assert sync() == 1
+    assert only("r001").data.metrics["bob/skills"] == 0.4
+    assert only("r001 (superseded)").data.metrics["bob/skills"] == 0.9
+
+
+def test_one_sync_waits_for_another(project, capfd, monkeypatch):
+    monkeypatch.setattr("alicebob.tracking.mirror.IN_TIME", 0.1)
+    with Folder("mlflow", "sync").held():
+        assert sync() == 0
+    assert f"Process {os.getpid()} is at work in .work/mlflow/sync" in capfd.readouterr().err
+    assert sync() == 2
 
 
 def test_curves_sent_live_are_not_sent_twice(project):

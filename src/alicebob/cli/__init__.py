@@ -8,6 +8,7 @@ not: work; a command reads its words, calls one function and shows what comes ba
 from __future__ import annotations
 
 import sys
+from types import TracebackType
 
 import click
 
@@ -24,7 +25,16 @@ from alicebob.untrusted import printable
 
 __all__ = ["main", "run_command"]
 
-threads_yield()  # a program begins here, its stages too, before any of it imports torch
+
+def _told(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say nothing of a Ctrl-C while modules are imported; it ends the program as it is."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+
+
+# A program begins here, its stages too, before any of it imports torch.
+threads_yield()
+sys.excepthook = _told
 
 
 @click.group(cls=Commands)

@@ -1,15 +1,17 @@
 """Curves: what training tells while it runs, sent to the round's run.
 
 A training that goes on after a kill goes on in its run, where no point is sent twice; one that
-begins anew has a new run. Invariant: no trouble with MLflow stops a stage. Does not: send what is
-in the files in the end.
+begins anew has a new run. Invariant: no trouble with MLflow stops a stage, or holds it up. Does
+not: send what is in the files in the end.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
 import click
@@ -25,6 +27,7 @@ from alicebob.tracking.index import (
     ROUND,
     Index,
     process,
+    quiet,
     reaching,
 )
 from alicebob.tracking.mirror import branch_run
@@ -33,7 +36,9 @@ from alicebob.tracking.reading import curve_points, lineage_mark, params_of
 
 __all__ = ["Report", "live"]
 
+Point = tuple[Mapping[str, float], int]
 Report = Callable[[Mapping[str, float], int], None]
+IN_TIME = 30.0  # seconds that the end of a training gives MLflow
 
 
 @contextmanager
@@ -41,31 +46,47 @@ def live(stage: str, round_id: str) -> Iterator[Report]:
     """Yield a function that sends a training curve to the round's run while a stage runs.
 
     Only training has a curve; other stages get a function that does nothing, and import nothing.
+    Training waits for MLflow at its end only, and no longer than `IN_TIME` seconds.
     """
     if stage != "train" or rank() != 0:
         yield lambda values, step: None
         return
-    curve = monitor = None
+    quiet()
+    import mlflow.system_metrics.system_metrics_monitor  # noqa: F401 - no import beside others'
+
+    told: SimpleQueue[Point | None] = SimpleQueue()
+    sender = threading.Thread(target=_send, args=(round_id, told), daemon=True)
+    sender.start()
+    try:
+        yield lambda values, step: told.put((values, step))
+    finally:
+        told.put(None)
+        sender.join(IN_TIME)
+        if sender.is_alive():
+            click.echo("Warning: MLflow is slow; 'alicebob sync' sends the rest.", err=True)
+
+
+def _send(round_id: str, told: SimpleQueue[Point | None]) -> None:
+    """Send what is told to the round's run, in few calls, until there is no more."""
     with reaching("training goes on without live curves"):
         curve = _Curve(round_id)
         monitor = curve.monitor()
-
-    def report(values: Mapping[str, float], step: int) -> None:
-        nonlocal curve
-        if curve is None:
-            return
         try:
-            curve.send(values, step)
-        except Exception as error:  # noqa: BLE001 - see reaching; one failure ends the live curve
-            curve = None
-            click.echo(f"Warning: MLflow was lost ({type(error).__name__}).", err=True)
+            over = False
+            while not over:
+                points, over = _waiting(told)
+                curve.send(points)
+        finally:
+            monitor.finish()
 
-    try:
-        yield report
-    finally:
-        if monitor is not None:
-            with reaching("system metrics are incomplete"):
-                monitor.finish()
+
+def _waiting(told: SimpleQueue[Point | None]) -> tuple[dict[tuple[str, int], float], bool]:
+    """Wait for a point; return all that there are then, and whether they are the last."""
+    found = [told.get()]
+    while not told.empty():
+        found.append(told.get())
+    points = [curve_points(*point) for point in found if point is not None]
+    return {at: value for each in points for at, value in each.items()}, None in found
 
 
 class _Curve:
@@ -92,9 +113,8 @@ class _Curve:
         self.index.params(run.info.run_id, params)
         return run
 
-    def send(self, values: Mapping[str, float], step: int) -> None:
-        """Send a point, unless it is there already."""
-        points = curve_points(values, step)
+    def send(self, points: Mapping[tuple[str, int], float]) -> None:
+        """Send points, but for those that are there already."""
         self.index.points(self.run, {at: v for at, v in points.items() if at not in self.sent})
         self.sent |= points.keys()
 

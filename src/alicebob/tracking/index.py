@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import click
 import psutil
 
-from alicebob.errors import AliceBobError
+from alicebob.errors import AliceBobError, DamagedData
 from alicebob.untrusted import hidden, printable, secrets
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ __all__ = [
     "ROUND",
     "Index",
     "process",
+    "quiet",
     "reaching",
     "refused",
     "running",
@@ -76,8 +77,7 @@ class Index:
     """The runs of one lineage of this repository in MLflow; raises whatever MLflow raises."""
 
     def __init__(self, lineage: str) -> None:
-        for name, value in QUIET.items():
-            os.environ.setdefault(name, value)
+        quiet()
         uri = os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
         _probe(uri)
         logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -87,14 +87,21 @@ class Index:
         self.client = MlflowClient(uri)
         own = "MLFLOW_TRACKING_URI" not in os.environ
         home = (Path.cwd() / ARTIFACTS).as_uri() if own else None
-        found = self.client.get_experiment_by_name(EXPERIMENT)
-        self._told = found.tags if found else {}
-        if found is None:
-            self.experiment = self.client.create_experiment(EXPERIMENT, home)
-        else:
-            self.experiment = found.experiment_id
-            if home and found.artifact_location != home:
-                _move(self.experiment, found.artifact_location, home)
+        found = self.client.get_experiment_by_name(EXPERIMENT) or self._begin(home)
+        self._told, self.experiment = found.tags, found.experiment_id
+        if home and found.artifact_location != home:
+            _move(self.experiment, found.artifact_location, home)
+
+    def _begin(self, home: str | None) -> Any:
+        """Return the experiment, made unless another process has just done so."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.create_experiment(EXPERIMENT, home)
+        except MlflowException:
+            if self.client.get_experiment_by_name(EXPERIMENT) is None:
+                raise
+        return self.client.get_experiment_by_name(EXPERIMENT)
 
     def describe(self, tags: Mapping[str, str]) -> None:
         """Set those tags of the experiment that differ."""
@@ -213,15 +220,42 @@ def _probe(uri: str) -> None:
     kind = scheme.partition("+")[0]
     if kind == "sqlite":
         path = Path(rest.partition("?")[0].removeprefix("/"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
-            database.execute("BEGIN IMMEDIATE")
-            database.rollback()
+        if not path.exists():
+            _make(path)
+        try:
+            with closing(sqlite3.connect(path, timeout=PATIENCE)) as database:
+                database.execute("BEGIN IMMEDIATE")
+                database.rollback()
+                (found,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.OperationalError:  # it is in use, or not to be written
+            raise
+        except sqlite3.DatabaseError as error:
+            found = str(error)
+        if found != "ok":
+            raise DamagedData(
+                f"{path} is damaged ({printable(' '.join(found.split()))[:80]}); delete it, and "
+                "'alicebob sync' makes it anew from the files."
+            )
     elif kind in PORTS:
         parts = urlsplit(uri)
         if parts.hostname:
             place = parts.hostname, parts.port or PORTS[kind]
             socket.create_connection(place, timeout=PATIENCE).close()
+
+
+def _make(path: Path) -> None:
+    """Make a SQLite database, there whole or not at all, also where several do so at once.
+
+    MLflow itself would leave one without half of its tables, and never mend it.
+    """
+    from mlflow import MlflowClient
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    spare = path.with_name(f"{path.name}.{os.getpid()}.part")
+    MlflowClient(f"sqlite:///{spare}").search_experiments()
+    with suppress(FileExistsError):
+        os.link(spare, path)
+    spare.unlink()
 
 
 def _move(experiment: str, old: str, new: str) -> None:
@@ -240,6 +274,12 @@ def _move(experiment: str, old: str, new: str) -> None:
                 f"WHERE experiment_id = ? AND substr({column} || '/', 1, ?) = ?",
                 (new, len(old) + 1, int(experiment), len(old) + 1, f"{old}/"),
             )
+
+
+def quiet() -> None:
+    """Tell MLflow, before it is imported, to say little, to try but twice and to report nothing."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
 
 
 def process() -> str:

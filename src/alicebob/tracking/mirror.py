@@ -25,6 +25,7 @@ from alicebob.experiment.params import read_yaml
 from alicebob.experiment.places import place
 from alicebob.experiment.stages import address
 from alicebob.experiment.tree import ROOT_ROUND, branches, tree
+from alicebob.experiment.work import Folder
 from alicebob.tracking import models
 from alicebob.tracking.index import BRANCH, CURRENT, ROUND, Index, reaching, refused, running, shown
 from alicebob.tracking.naming import CURVE, MACHINE, answer, titled
@@ -39,7 +40,7 @@ __all__ = ["attach", "branch_run", "ended", "left", "sync"]
 FINGERPRINT = "alicebob.fingerprint"
 POINT = "alicebob.point."
 TABLE = "feedback/skills.json"
-IN_TIME = 60.0  # seconds that the end of a stage gives MLflow
+IN_TIME = 60.0  # seconds that the end of a stage gives MLflow, and one sync another
 VERBS = {
     "feedback": "advise",
     "backward": "label",
@@ -71,7 +72,7 @@ def sync(finished: str = "", patience: float = math.inf) -> int:
     rounds = dict.fromkeys(round_id for line in lines.values() for round_id in line)
     told, troubles = _read(rounds, lock, quiet=bool(finished))
     changed = 0
-    with reaching("the index is not up to date"):
+    with reaching("the index is not up to date"), Folder("mlflow", "sync").held(IN_TIME):
         index = Index(lineage_mark(lock))
         for head, line in lines.items():
             own = [round_id for round_id in line[line.index(head) :] if round_id in told]
@@ -202,7 +203,7 @@ def _send(index: Index, here: Mapping[int, Told], depth: int, series: Any) -> bo
     """Bring one round to its run, where that differs; another one where it holds something else."""
     told, parent = here[depth], series.info.run_id
     runs, title = index.runs(ROUND, told.id), titled(told.id, told.params)
-    held = next((r for r in runs if r.data.tags.get(FINGERPRINT) == told.mark), None)
+    held = next((r for r in runs if _holds(r, told)), None)
     run = held or next((r for r in runs if _agrees(index, r, told)), None)
     run = run or index.create(ROUND, told.id, title, parent)
     back = index.current(run, title, parent)
@@ -217,19 +218,30 @@ def _send(index: Index, here: Mapping[int, Told], depth: int, series: Any) -> bo
     return held is None or back
 
 
-def _agrees(index: Index, run: Any, told: Told) -> bool:
-    """Tell whether all that a run holds is what the files say; it may lack some of it."""
+def _holds(run: Any, told: Told) -> bool:
+    """Tell whether all was sent to a run, and its figures are still there and the same."""
+    sent = run.data.tags.get(FINGERPRINT) == told.mark
+    return sent and told.values.keys() <= run.data.metrics.keys() and _same(run, told)
+
+
+def _same(run: Any, told: Told) -> bool:
+    """Tell whether a run has no parameter, figure or dataset that the files do not have."""
     figures = {n: v for n, v in run.data.metrics.items() if not n.startswith(NO_FIGURES)}
     inputs = {i.dataset.name: i.dataset.digest for i in run.inputs.dataset_inputs}
     known = {name: _digest(md5) for name, (_, md5) in told.datasets.items()}
-    if (
-        any(told.params.get(name) != value for name, value in run.data.params.items())
-        or any(told.values.get(name) != value for name, value in figures.items())
-        or any(known.get(name, digest) != digest for name, digest in inputs.items())
-    ):
-        return False
-    curve = index.history(run, CURVE)
-    return len(dict(curve)) == len(curve) and all(told.curve.get(k) == v for k, v in curve)
+    return (
+        all(told.params.get(name) == value for name, value in run.data.params.items())
+        and all(told.values.get(name) == value for name, value in figures.items())
+        and all(known.get(name, digest) == digest for name, digest in inputs.items())
+    )
+
+
+def _agrees(index: Index, run: Any, told: Told) -> bool:
+    """Tell whether all that a run holds is what the files say; it may lack some of it."""
+    curve = index.history(run, CURVE) if _same(run, told) else None
+    return curve is not None and (
+        len(dict(curve)) == len(curve) and all(told.curve.get(k) == v for k, v in curve)
+    )
 
 
 def _fill(index: Index, run: Any, told: Told, depth: int) -> None:
