@@ -53,6 +53,18 @@ def test_loss_is_on_replies_alone_and_each_turn_is_learnt_once(model, skills):
     assert learnt == replies
 
 
+def test_a_skill_whose_words_do_not_fit_is_left_out_and_said(model, skills, capsys):
+    _, tokenizer = model
+    wordy = replace(skills[0], instruction="Go on and on. " * 60)
+    filled, _, counts, left_out = packs(tokenizer, [wordy, *skills[1:4]])
+    assert left_out == 1
+    told = capsys.readouterr().err
+    assert "1 of 4 skills are left out of training: A prompt of" in told
+    assert (filled, counts) == packs(tokenizer, skills[1:4])[::2][:2]
+    with pytest.raises(UsageError, match=r"A prompt of \d+ tokens does not fit"):
+        packs(tokenizer, [wordy])
+
+
 def test_aimless_turns_and_context_are_read_and_not_learnt(model, skills):
     _, tokenizer = model
     talk = Conversation(tokenizer)
@@ -107,7 +119,7 @@ def test_what_feedback_asks_for_most_weighs_most(tmp_path):
 
 def test_a_pack_gives_the_logits_of_its_rows(model, skills):
     network, tokenizer = model
-    filled, _, _ = packs(tokenizer, skills[:4], pack_tokens=600)
+    filled, *_ = packs(tokenizer, skills[:4], pack_tokens=600)
     one = filled[0]
     together = network(
         input_ids=torch.tensor([one.input_ids]),
@@ -123,7 +135,7 @@ def test_a_pack_gives_the_logits_of_its_rows(model, skills):
 
 def test_logits_are_computed_only_where_there_is_loss(model, skills):
     network, tokenizer = model
-    filled, _, _ = packs(tokenizer, skills)
+    filled, *_ = packs(tokenizer, skills)
     ids = torch.tensor([filled[0].input_ids])
     places = torch.tensor([filled[0].labels])[:, 1:] != IGNORED
     whole = network(ids, use_cache=False).logits
@@ -147,7 +159,7 @@ def adapted(base):
 def run(base, skills, tmp_path_factory):
     """A run of three looks, and a function that runs it again in another folder."""
     _, tokenizer = load_base(base)
-    filled, looked, _ = packs(tokenizer, skills, validation_share=0.64)
+    filled, looked, *_ = packs(tokenizer, skills, validation_share=0.64)
     assert looked
     schedule = replace(SCHEDULE, patience=50)
 
@@ -176,7 +188,7 @@ def same(run, work):
 @pytest.mark.parametrize("more", [{"micro_batch": 1}, {"micro_batch": 2, "checkpointing": True}])
 def test_parts_of_a_batch_teach_what_the_whole_batch_does(base, skills, tmp_path, more):
     _, tokenizer = load_base(base)
-    filled, _, _ = packs(tokenizer, skills)
+    filled, *_ = packs(tokenizer, skills)
     assert len({sum(label != IGNORED for label in p.labels) for p in filled[:4]}) > 1
 
     def learnt(folder, **changes):
@@ -196,14 +208,14 @@ def test_parts_of_a_batch_teach_what_the_whole_batch_does(base, skills, tmp_path
 
 def test_a_part_that_does_not_divide_a_batch_is_refused(base, skills, tmp_path):
     network, tokenizer = adapted(base)
-    filled, _, _ = packs(tokenizer, skills)
+    filled, *_ = packs(tokenizer, skills)
     with pytest.raises(UsageError, match=r"train.micro_batch \(3\) does not divide the 4 packs"):
         train(network, filled, [], replace(SCHEDULE, batch=4, micro_batch=3), tmp_path)
 
 
 def test_a_round_has_two_checkpoints_at_least(base, skills, tmp_path, capsys):
     network, tokenizer = adapted(base)
-    filled, _, _ = packs(tokenizer, skills)
+    filled, *_ = packs(tokenizer, skills)
     fitted = train(network, filled, [], replace(SCHEDULE, every=1000), tmp_path)
     assert len(list(tmp_path.glob("checkpoint-*"))) >= 2
     told = f"train.every (1000) is more than half of {fitted.steps} steps"
@@ -213,7 +225,7 @@ def test_a_round_has_two_checkpoints_at_least(base, skills, tmp_path, capsys):
 def test_an_adapter_is_computed_as_short_as_its_base_and_kept_long(base, skills, tmp_path):
     network, tokenizer = load_base(base, "bfloat16")
     network = new_adapter(network, Lora(4), 1)
-    filled, _, _ = packs(tokenizer, skills)
+    filled, *_ = packs(tokenizer, skills)
     read = set()
     for name, module in network.named_modules():
         if name.endswith("lora_B.default"):
@@ -394,7 +406,7 @@ def test_every_row_is_learnt_from_and_counted_whatever_the_batch(base, tmp_path,
 
 def test_the_counts_of_kinds_are_of_what_is_trained(model, skills):
     _, tokenizer = model
-    filled, _, counts = packs(tokenizer, skills, budget=700, repeat=1)
+    filled, _, counts, _ = packs(tokenizer, skills, budget=700, repeat=1)
     begun = [places.count(0) for places in (pack.position_ids for pack in filled)]
     padded = [labels[-1] == IGNORED for labels in (pack.labels for pack in filled)]
     assert sum(counts.values()) == sum(begun) - sum(padded) < len(skills)
@@ -420,7 +432,7 @@ def test_a_base_of_the_same_shape_is_another_base(base, tmp_path):
 
 def test_an_adapter_is_saved_alike_and_refuses_another_base(base, skills, tmp_path):
     network, tokenizer = adapted(base)
-    filled, _, _ = packs(tokenizer, skills[:6])
+    filled, *_ = packs(tokenizer, skills[:6])
     fitted = train(network, filled, [], replace(SCHEDULE, epochs=1), tmp_path / "w")
     for name in "ab":
         save_adapter(network, base, tmp_path / name, "# card\n", fitted)
@@ -485,7 +497,7 @@ def test_two_processes_give_the_losses_of_one(base, skills, tmp_path):
     import pickle
 
     _, tokenizer = load_base(base)
-    filled, _, _ = packs(tokenizer, skills, budget=2000)
+    filled, *_ = packs(tokenizer, skills, budget=2000)
     filled = filled[: len(filled) // 2 * 2 - 1]  # so that one process is left over in the last step
     (tmp_path / "packs").write_bytes(pickle.dumps(filled))
     script = tmp_path / "two.py"

@@ -60,7 +60,7 @@ def in_form(tokenizer, episodes):
 
 def taught(model, tokenizer, bob, skills, work):
     """Return the model with an adapter that was trained for some steps, and how it went."""
-    packs, _, _ = packs_of(
+    packs, *_ = packs_of(
         skills,
         Conversation(tokenizer),
         context=192,

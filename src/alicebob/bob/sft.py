@@ -21,7 +21,7 @@ from alicebob.bob.rows import Pack, Row, balanced, held_out, pack, rows_of
 from alicebob.bob.training import Fitted, Report, Schedule, fit, save_curve
 from alicebob.draws import generator
 from alicebob.errors import UsageError
-from alicebob.policies.conversation import Conversation
+from alicebob.policies.conversation import Conversation, PromptTooLong
 from alicebob.policies.models import fingerprint
 from alicebob.trace import Skill
 
@@ -69,18 +69,32 @@ def packs_of(
     seed: int,
     asked: Mapping[str, float],
     together: bool = True,
-) -> tuple[list[Pack], list[Pack], dict[str, int]]:
-    """Return (training packs, validation packs, rows in the former by kind).
+) -> tuple[list[Pack], list[Pack], dict[str, int], int]:
+    """Return (training packs, validation packs, rows in the former by kind, skills left out).
+
+    A skill that does not fit into the context, since a model may write any instruction, is left
+    out, and it is said; raises PromptTooLong where none fits.
 
     `asked` says how much more weight some kinds have; see `alicebob.bob.rows.balanced`. `together`
     says whether rows may share a pack (see `alicebob.policies.faithful.apart`).
     """
     train: dict[str, list[Row]] = {}
     validation: dict[str, list[Row]] = {}
+    long: list[PromptTooLong] = []
     for skill in skills:
         side = validation if held_out(skill, validation_share) else train
-        for row in rows_of(skill, conversation, context, turns):
+        try:
+            rows = [*rows_of(skill, conversation, context, turns)]
+        except PromptTooLong as error:
+            long.append(error)
+            continue
+        for row in rows:
             side.setdefault(row.kind, []).append(row)
+    if long:
+        if len(long) == len(skills):
+            raise long[0]
+        told = f"{len(long)} of {len(skills)} skills are left out of training: {long[0]}"
+        print(told, file=sys.stderr)
     padding = conversation.tokenizer.pad_token_id
     padding = conversation.tokenizer.eos_token_id if padding is None else padding
     draw = generator("rows", seed)
@@ -88,7 +102,7 @@ def packs_of(
     looked = balanced(validation, max(pack_tokens, budget // 60), 1, dict(shares), draw, asked)
     counts = dict(sorted(Counter(row.kind for row in chosen).items()))
     packs, looks = (pack(some, pack_tokens, padding, together) for some in (chosen, looked))
-    return packs, looks, counts
+    return packs, looks, counts, len(long)
 
 
 def train(

@@ -78,7 +78,7 @@ def trained_on_skills(round_: Round, shares: Mapping[str, float]) -> Trained:
     together, asked = apart(model), _asked(round_)
     skills = dataset.read_skills(round_.read("skills"))
     actions, template = actions_of(round_.world()), Template.of(bob)
-    packs, looks, rows = packs_of(
+    packs, looks, rows, long = packs_of(
         skills,
         Conversation(tokenizer, bob.preamble, actions, template),
         context=bob.context,
@@ -105,6 +105,8 @@ def trained_on_skills(round_: Round, shares: Mapping[str, float]) -> Trained:
         "best validation loss": fitted.best,
         "rows at hand": rows,
     }
+    if long:
+        facts["skills left out, too long for bob.context"] = long
     if asked:
         facts["weight by feedback"] = {kind: round(1 + more, 2) for kind, more in asked.items()}
     if not together:

@@ -16,7 +16,14 @@ from typing import Any
 from alicebob.errors import UsageError
 from alicebob.policies.template import SYSTEM, Template
 
-__all__ = ["Conversation", "opening", "parse_reply", "window_start", "write_reply"]
+__all__ = [
+    "Conversation",
+    "PromptTooLong",
+    "opening",
+    "parse_reply",
+    "window_start",
+    "write_reply",
+]
 
 REMEMBERED = 10_000  # replies and instructions: few differ, and many turns share them
 AFTER = ""  # what stands before a text: a special token
@@ -52,6 +59,10 @@ def parse_reply(text: str) -> tuple[str, str]:
     return " ".join(thought.group(1).split()) if thought else "", " ".join(line.split())
 
 
+class PromptTooLong(UsageError):
+    """An instruction and one observation are more than the context holds."""
+
+
 def window_start(
     start: int, lengths: Sequence[int], head: int, context: int, turns: int = 0
 ) -> int:
@@ -60,8 +71,8 @@ def window_start(
     `lengths[i]` are the tokens of turn i (for the last one, what it may grow to), `head` those of
     the instruction. While all from `start` on fit, nothing changes; else the oldest turns go until
     a third of the context is filled, but the last turn stays. `turns` bounds the turns too, 0 for
-    no bound: when there would be more, only the last stays. Raises UsageError where it alone does
-    not fit.
+    no bound: when there would be more, only the last stays. Raises PromptTooLong where it alone
+    does not fit.
     """
     if turns and len(lengths) - start > turns:
         start = len(lengths) - 1
@@ -72,10 +83,9 @@ def window_start(
         used -= lengths[start]
         start += 1
     if used > context:
-        raise UsageError(
+        raise PromptTooLong(
             f"A prompt of {used} tokens does not fit into a context of {context}. Raise "
-            "bob.context, "
-            "or choose a shorter observation format."
+            "bob.context, or choose a shorter observation format."
         )
     return start
 
