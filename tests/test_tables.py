@@ -61,6 +61,20 @@ def test_figures_have_their_intervals_and_rounds_that_are_as_planned_no_note(pro
     assert run("round", "list").stdout == listed.stdout
 
 
+def test_the_tree_shows_under_each_round_what_goes_on_from_it_and_what_that_changes(project):
+    add("r002b", "r001", {"method": "step", "train": {"init": "parent"}})
+    drawn = run("round", "tree")
+    assert (drawn.exit_code, drawn.stderr) == (0, "")
+    lines = [line.rstrip() for line in drawn.stdout.splitlines()]
+    starts = ["r000 ", "└─ r001 ", "   ├─ r002 ", "   │  └─ r003 "]
+    assert all(line.startswith(s) for line, s in zip(lines[1:5], starts, strict=True))
+    assert lines[5].startswith("   └─ r002b ")
+    assert lines[5].split()[2:] == ["step", "-", "-", "train.init=parent"]
+    assert lines[2].split()[2:] == ["exif", "0.40", "0.40"]
+    change(project, "r001: {prev: r000}", "r001: {prev: r000, note: '\x1b[31m'}")
+    assert "\x1b" not in run("round", "tree").stdout
+
+
 @pytest.mark.parametrize(
     ("old", "new", "stale"),
     [

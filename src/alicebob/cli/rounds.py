@@ -38,6 +38,14 @@ def list_rounds(ctx: click.Context) -> None:
         ctx.exit(troubles[0].exit_code)
 
 
+@rounds.command("tree")
+def tree_of_rounds() -> None:
+    """Draw which round goes on from which, what each changes, and how good its Bob is."""
+    from alicebob.experiment.tables import descent
+
+    click.echo(printable(descent(), lines=True))
+
+
 @rounds.command("show")
 @click.argument("round_id", metavar="ID")
 def show_round(round_id: str) -> None:

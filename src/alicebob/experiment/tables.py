@@ -13,11 +13,11 @@ from typing import Any
 from alicebob.errors import AliceBobError, DamagedData
 from alicebob.experiment.lock import Lock
 from alicebob.experiment.params import read_yaml
-from alicebob.experiment.results import MADE_WITH, figures, made_with, shown
+from alicebob.experiment.results import MADE_WITH, figures, flatten, made_with, shown
 from alicebob.experiment.tree import ROOT_ROUND, tree
 from alicebob.files import write_text
 
-__all__ = ["aligned", "interval", "others", "table", "write_plots"]
+__all__ = ["aligned", "descent", "interval", "others", "table", "write_plots"]
 
 PLOTTED = {
     "skills_success": "test.skills.success",
@@ -37,6 +37,8 @@ COLUMNS = {
     "achievements": "open_play_achievements",
     "Alice": "alice_progress",
 }
+
+DESCENT = {head: PLOTTED[COLUMNS[head]] for head in ("skills", "progress")}
 
 
 def write_plots(path: Path = Path("plots/rounds.csv")) -> None:
@@ -81,6 +83,30 @@ def table() -> tuple[str, list[AliceBobError]]:
     except AliceBobError as error:  # params.yaml or dvc.lock: the figures are shown all the same
         troubles.append(error)
     return _drawn(rounds, found, notes), troubles
+
+
+def descent() -> str:
+    """Return the rounds as a tree: under each its children, with what they change and Bob's means.
+
+    Raises DamagedData for figures that cannot be read.
+    """
+    data = read_yaml()
+    rounds = tree(data)
+    rows = [["round", "method", *DESCENT, "changes"]]
+    waiting = [(ROOT_ROUND, "", "")]  # each with what is drawn before it, and before its children
+    while waiting:
+        name, before, below = waiting.pop()
+        changes = flatten(rounds.get(name, {}))
+        method = changes.pop("method", data.get("method", "")) if name in rounds else "untaught"
+        told = " ".join(f"{key}={value}" for key, value in changes.items() if key != "prev")
+        found = shown(name)
+        means = [f"{found[n]['mean']:.2f}" if n in found else "-" for n in DESCENT.values()]
+        rows.append([before + name, str(method), *means, told])
+        children = [child for child, item in rounds.items() if item["prev"] == name]
+        for child in reversed(children):
+            corner, line = ("└─ ", "   ") if child == children[-1] else ("├─ ", "│  ")
+            waiting.append((child, below + corner, below + line))
+    return aligned(rows)
 
 
 def _notes(round_id: str, lock: Lock) -> list[str]:
