@@ -43,7 +43,8 @@ def trace(
     events = dict(episode.summary.get("events", {}))
     told = {"outcome": episode.outcome.value, "reward": episode.reward, "events": events}
     spans = list(_spans(episode, run, told))
-    previews = (episode.instruction, f"{episode.outcome.value}: {', '.join(events)}")
+    ended = f"{episode.outcome.value}: {', '.join(events)}" if events else episode.outcome.value
+    previews = (episode.instruction, ended)
     info = _info(
         spans,
         (run, experiment),
