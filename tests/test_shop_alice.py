@@ -509,5 +509,10 @@ def test_a_constrained_search_is_free_and_everything_else_is_not(base):
     assert " " in {tokenizer.decode([i]) for i in space}
     again = choices.left(" click[", ("click[next >]",), spaced=True)
     assert not any(tokenizer.decode([i]).startswith(" ") for i in again)
-    assert choices.left(" search[a lamp]", actions) == [Conversation(tokenizer).end[-1]]
+    end = [Conversation(tokenizer).end[-1]]
+    assert choices.left(" search[a lamp]", actions) == end
+    for tail in (" search[]", " search[a lamp"):  # the first bracket is what is searched for
+        (close,) = choices.left(tail, actions, room=3)
+        assert tokenizer.decode([close]) == "]"
+    assert choices.left(" search[]]", actions, room=2) == end
     assert all("Buy Now]".startswith(text.lstrip()) for text in texts(" click["))

@@ -129,7 +129,8 @@ class Choices:
             return [self._end]
         if not said or room > self._cost(close) + 2:
             return None
-        begun = next(n for n in range(len(close), -1, -1) if tail.endswith(close[:n]))
+        free = tail[len(name) + 1 :]  # its first character closes nothing
+        begun = next(n for n in range(len(close), -1, -1) if free.endswith(close[:n]))
         return self._first(close[begun:])
 
     def _form(self, text: str, actions: tuple[str, ...], room: int, ends: bool) -> list[int] | None:
