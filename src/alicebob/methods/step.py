@@ -26,12 +26,10 @@ from pydantic import Field
 from alicebob import dataset
 from alicebob.alice.correct import counsel_in
 from alicebob.alice.embedded import learned
-from alicebob.envs.hooks import has_goals, told
 from alicebob.methods.parts import Exploration, Method, Round, Said, Trained, part
-from alicebob.methods.rft import WIDTH, training_tasks
+from alicebob.methods.rft import WIDTH, tasks_and_open_play
 from alicebob.methods.shared import as_he_is, nothing_back, sft, shares_of, trained_on_skills
-from alicebob.policies import Task
-from alicebob.rollout import play_all, seeds
+from alicebob.rollout import play_all
 from alicebob.settings import Block, Share
 from alicebob.trace import (
     CORRECTED,
@@ -74,15 +72,8 @@ def _own(round_: Round) -> Step:
 )
 def corrected_play(round_: Round) -> Exploration:
     """Let Bob play `explore.episodes` episodes, each in a world of its own, with Alice by."""
-    params, alice, env, own = round_.params, round_.alice, round_.world(), _own(round_)
-    space, count = params.seeds.of("explore"), params.explore.episodes
-    chosen = seeds(f"step {round_.id}", params.seed, count, space)
-    free = 0 if has_goals(env) else round(own.open_play * count)
-    tasks = [
-        Task(f"{round_.id}-open-{n:04d}", seed, told(env), max_turns=params.explore.max_turns)
-        for n, seed in enumerate(chosen[:free])
-    ]
-    tasks += training_tasks(round_, chosen[free:])
+    params, alice, own = round_.params, round_.alice, _own(round_)
+    tasks = tasks_and_open_play(round_, "step", own.open_play)
     known = alice.recall(round_.inherited("episodes")).copy()
     bob = as_he_is(round_, round_.inherited("bob"), WIDTH)
     actor = alice.correct(bob, known, own.lead, reflects=params.bob.turns != 1)
