@@ -324,7 +324,8 @@ def _filled(
 ) -> tuple[str, str]:
     run = rounds.start(work, before)
     run.wait()
-    errors = [line for line in run.said.splitlines() if line.startswith("Error: ")]
+    lines = (line.rpartition("\x1b[A")[2] for line in run.said.splitlines())  # after a bar of tqdm
+    errors = [line for line in lines if line.startswith("Error: ")]
     if run.code == 0:
         return ("there was room" if rounds.same(work) else "DIFFERENT"), run.said[-500:]
     if run.code != 1 or len(errors) != 1 or "Traceback" in run.said:
