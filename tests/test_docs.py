@@ -144,6 +144,8 @@ def project(finished, tmp_path):
     """A copy of a finished run, with the reader's own environment in it."""
     shutil.copytree(finished, tmp_path / "experiment", symlinks=True)
     shutil.copytree(ROOT / "scripts", tmp_path / "experiment" / "scripts")
+    (tmp_path / "experiment" / "tests").mkdir(exist_ok=True)  # what the scripts take from there
+    shutil.copy(ROOT / "tests" / "evaluated.py", tmp_path / "experiment" / "tests")
     (tmp_path / "experiment" / OWN).write_text(door(), encoding="utf-8")
     return tmp_path / "experiment"
 
