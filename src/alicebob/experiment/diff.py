@@ -1,8 +1,8 @@
 """Diff: in what two rounds differ, from their parameters to what Alice said, and how sure that is.
 
-The facts are one dict, which `alicebob.experiment.told` turns into text. Parameters are those that
-the figures were made with, not those of `params.yaml` now. Invariant: no difference is given of
-figures that were made in other worlds or amounts. Does not: judge which round is better.
+The facts are one dict, which `alicebob.experiment.beside` turns into text. Parameters are those
+that the figures were made with, not those of `params.yaml` now. Invariant: no difference is given
+of figures that were made in other worlds or amounts. Does not: judge which round is better.
 """
 
 from __future__ import annotations
