@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -39,6 +39,7 @@ __all__ = [
     "Skill",
     "Turn",
     "append_journal",
+    "best",
     "read_journal",
 ]
 
@@ -260,6 +261,12 @@ def _typed(value: Any, kind: type[T]) -> T:
     if not isinstance(value, kind):
         raise TypeError(f"expected {kind.__name__}, got {type(value).__name__}")
     return value
+
+
+def best(episodes: Sequence[Episode], share: float) -> list[Episode]:
+    """Return this share of the episodes, those with most different events, ties by id."""
+    ranked = sorted(episodes, key=lambda e: (-len(e.summary.get("events", {})), e.id))
+    return ranked[: round(share * len(ranked))]
 
 
 def append_journal(path: Path, *episodes: Episode) -> None:

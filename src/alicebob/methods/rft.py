@@ -35,6 +35,7 @@ from alicebob.trace import (
     Outcome,
     Skill,
     Turn,
+    best,
 )
 
 __all__ = [
@@ -135,7 +136,8 @@ def keep_successes(round_: Round) -> Said:
     tried = [e for e in episodes if e.meta.get("target")]
     free = [e for e in episodes if not e.meta.get("target")]
     won = [as_skill(e, round_.id) for e in tried if e.outcome is Outcome.SUCCESS]
-    won += [_as_open_play(e, round_.id) for e in _best(free, round_.params)]
+    share = getattr(round_.params, METHOD.name).best
+    won += [_as_open_play(e, round_.id) for e in best(free, share)]
     about = "Bob's own successes on training tasks; one file a round."
     if not _hindsight(round_.params):
         return Said([*map(learnable, won)], about=about)
@@ -153,12 +155,6 @@ def as_skill(episode: Episode, round_id: str) -> Skill:
     name, turns = episode.meta.get("target", GOAL), episode.turns
     ids = (f"{round_id}-{episode.id}-0000-{name}", name, episode.instruction, round_id, episode.id)
     return Skill(*ids, episode.environment, episode.seed, 0, len(turns), turns, episode.options)
-
-
-def _best(episodes: Sequence[Episode], params: Params) -> list[Episode]:
-    """Return the share `rft.best` of the episodes, those with most different events."""
-    ranked = sorted(episodes, key=lambda e: (-len(e.summary["events"]), e.id))
-    return ranked[: round(getattr(params, METHOD.name).best * len(ranked))] if ranked else []
 
 
 def _as_open_play(episode: Episode, round_id: str) -> Skill:

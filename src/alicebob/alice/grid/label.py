@@ -20,7 +20,7 @@ from alicebob.alice.grid.intents import goals, intent, subject
 from alicebob.draws import generator
 from alicebob.envs.hooks import TOLD
 from alicebob.sight import numbers
-from alicebob.trace import AGAIN, AIMLESS, OPEN_PLAY, Episode, Outcome, Skill, Turn
+from alicebob.trace import AGAIN, AIMLESS, OPEN_PLAY, Episode, Outcome, Skill, Turn, best
 
 __all__ = ["label", "names", "reworded"]
 
@@ -45,7 +45,7 @@ def label(
     `without` are the priors that are left out.
     """
     usual = _usual_intents(episodes)
-    good = _best(episodes, open_play_share) if open_play else set()
+    good = {episode.id for episode in best(episodes, open_play_share if open_play else 0)}
     skills: list[Skill] = []
     for episode in episodes:
         skills.extend(_cuts(episode, round_id, usual, max_turns))
@@ -76,11 +76,6 @@ def _usual_intents(episodes: Sequence[Episode]) -> dict[str, str]:
     for (event, about), _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         usual.setdefault(event, about)
     return usual
-
-
-def _best(episodes: Sequence[Episode], share: float) -> set[str]:
-    ranked = sorted(episodes, key=lambda e: (-len(e.summary.get("events", {})), e.id))
-    return {episode.id for episode in ranked[: round(share * len(ranked))]}
 
 
 def _cuts(
