@@ -96,6 +96,8 @@ def gone_on(rounds: Rounds, work: str, **more: str) -> tuple[str, str]:
     lines = [line for link, _ in had for line in link.read_bytes().splitlines()]
     if work in PLAYED and len(lines) - len(set(lines)) > WAVE:  # they are equal, byte for byte
         return "MORE PLAYED TWICE THAN WAS IN FLIGHT", f"{len(lines)} of {len(set(lines))}"
+    if "Finished before; published again" in again.said:  # it was being cleared away
+        return "same, published again", ""
     if steps and f"goes on from .work/{work}/scratch/fit/checkpoint-{steps[-1]}." not in again.said:
         return "CHECKPOINT PASSED OVER", again.said[-1500:]
     if steps:

@@ -44,6 +44,40 @@ def test_a_cut_runs_from_the_intent_to_the_event():
     assert all(t.tags == () for t in skill.turns)
 
 
+def test_on_the_way_to_what_an_action_stands_by_its_side_is_thought_of():
+    way = ("intent:make_wood_sword by table",)
+    turns = (
+        Turn("next nothing\nknow table_left table_up", "move_left", tags=way),
+        Turn("next tree_left\nsee tree_left table_up", "move_right", tags=way),
+        Turn("", "make_wood_sword", events=("make_wood_sword",), tags=("intent:make_wood_sword",)),
+    )
+    (skill,) = skills([replace(episode(), turns=turns)], open_play=False)
+    assert [t.thought for t in skill.turns] == [
+        "make_wood_sword, table_left",
+        "make_wood_sword",
+        "make_wood_sword",
+    ]
+
+
+def test_an_action_taken_in_vain_is_not_learnt():
+    walk = [
+        ("make_sword", "make_sword"),  # in vain
+        ("move_left", "make_sword by table"),
+        ("knock", "knock"),  # again and again, until it works
+        ("knock", "knock", "open_door"),
+        ("make_sword", "make_sword"),  # in vain
+        ("make_table", "make_table", "make_table"),
+        ("make_sword", "make_sword", "make_sword"),
+    ]
+    *cuts, whole = skills([episode(*walk)], open_play_share=1.0)
+    assert [(skill.name, skill.start) for skill in cuts] == [
+        ("open_door", 2),
+        ("make_table", 5),
+        ("make_sword", 6),
+    ]
+    assert [number for number, t in enumerate(whole.turns) if "aimless" in t.tags] == [0, 4]
+
+
 def test_thoughts_can_be_left_out():
     (skill,) = map(bare, label([episode(*WALK)], "r001", open_play=False))
     assert {t.thought for t in skill.turns} == {""}

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from alicebob.alice.grid.explore import Mind
-from alicebob.alice.grid.intents import STANDING
+from alicebob.alice.grid.intents import STANDING, about, thing
 from alicebob.alice.grid.interface import MOVES
 from alicebob.alice.grid.memory import Knowledge
 from alicebob.alice.grid.planner import USE
@@ -88,26 +88,24 @@ class GridGuide:
 
     def _said(self, live: Live, action: str) -> Counsel:
         """Return an action with the thought and the tags that it has where it serves her aim."""
-        aim, about = self._aim(), self._about()
+        aim = self._aim()
         done = aim in self._senses.done or aim in STANDING
         tags = [AGAIN] * done + ([f"{AIM}{aim}"] if aim else [AIMLESS])
         tags += [ASLEEP] * bool(live.info.get("sleeping"))
-        thought = aim and with_side(aim, about, action, live.observation)
+        thought = aim and with_side(aim, thing(self._intent), action, live.observation)
         return Counsel(action, thought, tuple(tags))
-
-    def _about(self) -> str:
-        return self._intent.removeprefix("find ").removeprefix(USE)
 
     def _aim(self) -> str:
         """Return the event that her intent leads to as a rule, or its standing aim; "" for none."""
-        model, about, focus = self._senses.model, self._about(), self._mind.aims.focus
+        model, focus = self._senses.model, self._mind.aims.focus
+        on = about(self._intent)
         if focus and (focus in model.events or not self._tries):
             return focus if focus in model.events else ""
-        for name in (USE + about, about):
+        for name in (USE + on, on):
             if name in model.intents and (events := model.intents[name].events):
                 return max(sorted(events), key=lambda event: events[event])
-        if about in STANDING:
-            return about
+        if on in STANDING:
+            return on
         return STANDING[0] if self._intent.startswith("find ") else ""
 
 

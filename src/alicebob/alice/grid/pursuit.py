@@ -15,6 +15,7 @@ from numpy.random import Generator
 from alicebob.alice.grid import guard, shelter
 from alicebob.alice.grid.affordance import Affordance
 from alicebob.alice.grid.aims import Aims
+from alicebob.alice.grid.intents import BY
 from alicebob.alice.grid.interface import IDLE, MOVES, NO_THING, PRESS
 from alicebob.alice.grid.planner import USE, Step
 from alicebob.alice.grid.senses import Senses
@@ -98,9 +99,9 @@ class Pursuit:
     def _take_action(self, goal: Step) -> Choice | None:
         """Go where all that must be near is near, face what suits, act."""
         senses, planner = self.senses, self.aims.planner()
-        if any(thing not in planner.around() for thing in goal.near):
-            place = planner.place(goal.near)
-            return self._walk(*place, goal.what) if place is not None else None
+        if lacking := set(goal.near) - planner.around():
+            place, intent = planner.place(goal.near), f"{goal.what}{BY}{min(lacking)}"
+            return self._walk(*place, intent) if place is not None else None
         known = senses.model.intent(goal.what)
         if known.worked:
             suits = senses.front not in known.fronts or known.suits(senses.front)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from alicebob.alice.grid.intents import goals, intent, subject, untagged
+from alicebob.alice.grid.intents import goals, intent, sought, untagged
 from alicebob.sight import with_side
 from alicebob.trace import AIM, OPEN_PLAY, Skill, Turn
 
@@ -54,4 +54,4 @@ def _led_to(skill: Skill) -> list[str]:
 
 
 def _seen(thought: str, turn: Turn) -> str:
-    return thought and with_side(thought, subject(turn), turn.action, turn.observation)
+    return thought and with_side(thought, sought(turn), turn.action, turn.observation)
