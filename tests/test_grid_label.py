@@ -59,25 +59,6 @@ def test_on_the_way_to_what_an_action_stands_by_its_side_is_thought_of():
     ]
 
 
-def test_an_action_taken_in_vain_is_not_learnt():
-    walk = [
-        ("make_sword", "make_sword"),  # in vain
-        ("move_left", "make_sword by table"),
-        ("knock", "knock"),  # again and again, until it works
-        ("knock", "knock", "open_door"),
-        ("make_sword", "make_sword"),  # in vain
-        ("make_table", "make_table", "make_table"),
-        ("make_sword", "make_sword", "make_sword"),
-    ]
-    *cuts, whole = skills([episode(*walk)], open_play_share=1.0)
-    assert [(skill.name, skill.start) for skill in cuts] == [
-        ("open_door", 2),
-        ("make_table", 5),
-        ("make_sword", 6),
-    ]
-    assert [number for number, t in enumerate(whole.turns) if "aimless" in t.tags] == [0, 4]
-
-
 def test_thoughts_can_be_left_out():
     (skill,) = map(bare, label([episode(*WALK)], "r001", open_play=False))
     assert {t.thought for t in skill.turns} == {""}

@@ -2,12 +2,11 @@
 
 A skill is the stretch from where Alice began to intend it to the event, with an instruction in
 words that name the event, written after the fact. A good whole episode is a skill too, "open_play".
-Turns of its stretches that achieved nothing, actions taken in vain among them, or once more what
-was never used, are tagged "aimless", to be read and not learnt from; those of other stretches
-"again" where their event had happened before in the episode, or where no event ends them (to look
-around, to rest). Invariant: nothing is said of a turn that lies after the event of its own stretch;
-the same episodes give the same skills. Does not: write thoughts (see `think`), or check that skills
-replay.
+Turns of its stretches that achieved nothing, or once more what was never used, are tagged
+"aimless", to be read and not learnt from; those of other stretches "again" where their event had
+happened before in the episode, or where no event ends them (to look around, to rest). Invariant:
+nothing is said of a turn that lies after the event of its own stretch; the same episodes give the
+same skills. Does not: write thoughts (see `think`), or check that skills replay.
 """
 
 from __future__ import annotations
@@ -15,14 +14,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
 
 from alicebob import words
 from alicebob.alice.grid.intents import goals, intent, subject
 from alicebob.draws import generator
 from alicebob.envs.hooks import TOLD
 from alicebob.sight import numbers
-from alicebob.trace import AGAIN, AIMLESS, ASLEEP, OPEN_PLAY, Episode, Outcome, Skill, Turn, best
+from alicebob.trace import AGAIN, AIMLESS, OPEN_PLAY, Episode, Outcome, Skill, Turn, best
 
 __all__ = ["label", "names", "reworded"]
 
@@ -84,9 +82,8 @@ def _cuts(
     episode: Episode, round_id: str, usual: dict[str, str], max_turns: int
 ) -> Iterator[Skill]:
     """Yield a skill for each turn on which something was achieved."""
-    since, vain = 0, _vain(episode.turns)
+    since = 0
     for end, turn in enumerate(episode.turns):
-        since = end + 1 if end in vain else since
         for event in dict.fromkeys(turn.events):
             start = _begin(episode, end, since, subject(turn) == usual[event])
             actions = {t.action for t in episode.turns[start : end + 1]}
@@ -108,20 +105,6 @@ def _begin(episode: Episode, end: int, since: int, meant: bool) -> int:
     while start < end and _idle(episode, start):
         start += 1
     return start
-
-
-def _vain(turns: Sequence[Turn]) -> set[int]:
-    """Return the turns of actions that were taken for their own sake and came to nothing.
-
-    Taken some times in a row, an action has come to something if the last time did; to be asleep is
-    something.
-    """
-    vain: set[int] = set()
-    for action, run in groupby(range(len(turns)), key=lambda index: turns[index].action):
-        meant = [index for index in run if intent(turns[index]) == action]
-        if not any(turns[index].events or ASLEEP in turns[index].tags for index in meant):
-            vain.update(meant)
-    return vain
 
 
 def _idle(episode: Episode, index: int) -> bool:
@@ -148,11 +131,10 @@ def _whole(episode: Episode, round_id: str, told: str, hoards: bool) -> Skill:
         for event in turn.events:
             first.setdefault(event, index)
     idle = set() if hoards else _hoarded(episode)
-    vain = _vain(episode.turns)
     turns = []
     for index, (goal, reached) in enumerate(goals(episode.turns)):
         again = index > first.get(goal, -1)
-        lost = not goal or index >= last or index in vain or (again and reached in idle)
+        lost = not goal or index >= last or (again and reached in idle)
         turns.append(_turn(episode.turns[index], *[AIMLESS] * lost, *[AGAIN] * again))
     skill = _skill(episode, round_id, OPEN_PLAY, 0, tuple(turns))
     return replace(skill, instruction=told)
