@@ -123,8 +123,15 @@ def report(path: Path) -> None:
 
 
 @click.command()
-def sync() -> None:
-    """Make MLflow agree with the files: every round, its metrics, parameters and feedback."""
+@click.pass_context
+def sync(ctx: click.Context) -> None:
+    """Make MLflow agree with the files: every round, its metrics, parameters and feedback.
+
+    Ends with 1 where MLflow was not reached.
+    """
     from alicebob.tracking import sync as bring
 
-    click.echo(f"MLflow: {bring()} rounds brought up to date.", err=True)
+    changed = bring()
+    if changed is None:
+        ctx.exit(1)
+    click.echo(f"MLflow: {changed} rounds brought up to date.", err=True)

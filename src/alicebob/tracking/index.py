@@ -310,13 +310,19 @@ def _status(error: Exception) -> int | None:
 
 
 @contextmanager
-def reaching(what: str) -> Iterator[None]:
-    """Turn any trouble with MLflow into one warning: it is an index, the files are the truth."""
+def reaching(what: str) -> Iterator[list[Exception]]:
+    """Turn any trouble with MLflow into one warning: it is an index, the files are the truth.
+
+    Yields a list that holds the trouble afterwards.
+    """
+    missed: list[Exception] = []
     try:
-        yield
+        yield missed
     except AliceBobError as error:
+        missed.append(error)
         click.echo(f"Warning: {what}: {error}", err=True)
     except Exception as error:  # noqa: BLE001 - drivers, HTTP and SQL each raise their own
+        missed.append(error)
         trouble, then = f"was not reached ({shown(error)})", "when it is back"
         if denial := DENIED.get(_status(error) or 0):
             trouble, then = denial, "when that is mended"

@@ -59,8 +59,8 @@ def ended(stage: str, round_id: str) -> None:
         click.echo(f"Warning: MLflow is not up to date: {printable(str(error))}", err=True)
 
 
-def sync(finished: str = "", patience: float = math.inf) -> int:
-    """Make MLflow agree with the files; return how many rounds changed.
+def sync(finished: str = "", patience: float = math.inf) -> int | None:
+    """Make MLflow agree with the files; return how many rounds changed, None if not all was done.
 
     A round that is as it was when it was last sent is left alone, so that calling it again costs
     little, and so is one that is being run again. Gives a warning where MLflow is not reached, or
@@ -72,7 +72,10 @@ def sync(finished: str = "", patience: float = math.inf) -> int:
     rounds = dict.fromkeys(round_id for line in lines.values() for round_id in line)
     told, troubles = _read(rounds, lock, quiet=bool(finished))
     changed = 0
-    with reaching("the index is not up to date"), Folder("mlflow", "sync").held(IN_TIME):
+    with (
+        reaching("the index is not up to date") as missed,
+        Folder("mlflow", "sync").held(IN_TIME),
+    ):
         index = Index(lineage_mark(lock))
         for head, line in lines.items():
             own = [round_id for round_id in line[line.index(head) :] if round_id in told]
@@ -100,7 +103,7 @@ def sync(finished: str = "", patience: float = math.inf) -> int:
         raise AliceBobError(" ".join(map(str, troubles)))
     for trouble in troubles:
         raise trouble
-    return changed
+    return None if missed else changed
 
 
 def attach(*paths: Path) -> None:

@@ -87,15 +87,14 @@ def _rounds(name: str) -> dict[str, Any]:
 
 
 def _set_rounds(data: Any, rounds: Mapping[str, Any]) -> int:
-    """Give params.yaml the rounds of a preset, each on a line; return how many came or went."""
-    gone = [each for each in data if each not in rounds]
-    come = [each for each in rounds if each not in data]
-    for each in gone:
+    """Give params.yaml the rounds of a preset, each on a line; return how many are others."""
+    others = [each for each in {**data, **rounds} if data.get(each) != rounds.get(each)]
+    for each in [*data] if others else []:
         del data[each]
-    for each in come:
+    for each in rounds if others else []:
         data[each] = CommentedMap(rounds[each])
         data[each].fa.set_flow_style()
-    return len(gone) + len(come)
+    return len(others)
 
 
 def _on_one_line(value: Any) -> Any:
