@@ -429,7 +429,7 @@ def test_a_password_in_the_address_is_not_printed(project, monkeypatch, capfd):
     ("status", "said"),
     [(401, "MLflow knows no such user or password"), (403, "MLflow lets this user")],
 )
-def test_who_is_not_let_in_is_told_so_and_not_to_wait(project, monkeypatch, capfd, status, said):
+def test_who_is_not_let_in_is_told_so_and_not_to_wait(project, monkeypatch, status, said):
     class Denying(BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_error(status)
@@ -437,9 +437,10 @@ def test_who_is_not_let_in_is_told_so_and_not_to_wait(project, monkeypatch, capf
     with HTTPServer(("127.0.0.1", 0), Denying) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
-        assert CliRunner().invoke(main, ["sync"]).exit_code == 1
+        result = CliRunner().invoke(main, ["sync"])
         server.shutdown()
-    (told,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("Warning")]
+    assert result.exit_code == 1
+    (told,) = [line for line in result.stderr.splitlines() if line.startswith("Warning")]
     assert said in told
     assert told.endswith("Run 'alicebob sync' when that is mended.")
 
