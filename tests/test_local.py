@@ -109,9 +109,10 @@ def test_the_nucleus_keeps_the_likeliest_tokens_up_to_the_share():
     assert nucleus(weights, 1e-9).tolist() == [[0, 6, 0], [0, 0, 5]]
 
 
-def replies(talk, crafter, most, likes, count=40):
+def replies(talk, crafter, most, likes, count=40, actions=None):
     """Return what a model writes that likes tokens by chance, held to admissible actions."""
     observation, info = crafter().reset(seed=0)
+    info["admissible_actions"] = actions or info["admissible_actions"]
     live = Live(Task("e", 0), observation, info, np.random.default_rng(0))
     choices = Choices(talk, most)
     for _ in range(count):
@@ -177,6 +178,23 @@ def test_the_form_is_written_where_a_model_would_end_without_it_or_run_out(model
     assert len(long) <= 40
     with pytest.raises(UsageError, match="fits into bob"):
         list(replies(talk, crafter, 3, ends, 1))
+
+
+def test_what_is_free_in_an_action_stays_on_its_line_without_a_second_mark(model, crafter):
+    talk, chance = Conversation(model[1]), torch.Generator().manual_seed(0)
+    again = [i for text in ("\nAction:", " Action: do", "\n") for i in talk.plain(text)]
+
+    def likes(written):
+        logits = torch.randn(1, len(model[1]), generator=chance)
+        logits[0, again] += 3
+        return logits
+
+    for written, _ in replies(talk, crafter, 60, likes, actions=["search[...]"]):
+        assert written[-1] == talk.end[-1]
+        assert talk.decode(written).count("Action:") == 1
+        action = parse_reply(talk.decode(written))[1]
+        assert action.startswith("search[")
+        assert action.endswith("]")
 
 
 def test_only_tokens_that_go_on_with_an_action_are_left(model):

@@ -2,10 +2,11 @@
 
 Works on the text that a token adds where it stands, whatever its tokenizer does with spaces: after
 "Action:" only tokens are left that go on with the name of an admissible action, and the reply's end
-once a name is whole. Where the model would end without an action, or the rest of its tokens is what
-the longest name needs, "Action:" is written for it. Invariants: a reply that is begun can be ended
-within `max_new_tokens`; nothing else is taken from the model's choice before "Action:"; where
-nothing is left, that is an error. Does not: draw.
+once a name is whole; what is free in one stays on its line, without a second mark. Where the model
+would end without an action, or the rest of its tokens is what the longest name needs, "Action:" is
+written for it. Invariants: a reply that is begun can be ended within `max_new_tokens`; nothing else
+is taken from the model's choice before "Action:"; where nothing is left, that is an error. Does
+not: draw.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Choices:
         self._ids = _texts(conversation)
         self._longest = max(map(len, self._ids))
         self._crossing = _crossing(self._ids)
+        self._breaking = {text: ids for text, ids in self._ids.items() if {"\n", ":"} & {*text}}
         # Some tokenizers have a word in brackets begin with the space that it has elsewhere.
         plain = conversation.plain
         self._spaced = plain("[a") == plain("[") + plain(" a")
@@ -63,6 +65,8 @@ class Choices:
             if found:
                 spaced = bool(ids) and ids[-1] in self._ids.get(" ", ())
                 left = self.left(tail, shown, spaced, room)
+                if left is None:
+                    logits[row, self._straying(tail)] = float("-inf")
             else:
                 logits[row, self._misnaming(text, shown)] = float("-inf")
                 ends = int(logits[row].argmax()) == self._end
@@ -132,6 +136,16 @@ class Choices:
         free = tail[len(name) + 1 :]  # its first character closes nothing
         begun = next(n for n in range(len(close), -1, -1) if free.endswith(close[:n]))
         return self._first(close[begun:])
+
+    def _straying(self, tail: str) -> list[int]:
+        """Return the tokens that would end the line or the reply, or write the mark once more."""
+        found = [
+            number
+            for text, tokens in self._breaking.items()
+            if "\n" in text or MARK in tail[1 - len(MARK) :] + text
+            for number in tokens
+        ]
+        return [*found, self._end]
 
     def _form(self, text: str, actions: tuple[str, ...], room: int, ends: bool) -> list[int] | None:
         """Return what goes on with "Action:" where it must be written now, else None."""
