@@ -45,7 +45,9 @@ class Choices:
         self._ids = _texts(conversation)
         self._longest = max(map(len, self._ids))
         self._crossing = _crossing(self._ids)
-        self._breaking = {text: ids for text, ids in self._ids.items() if {"\n", ":"} & {*text}}
+        self._colons = {text: ids for text, ids in self._ids.items() if ":" in text}
+        ends = (ids for text, ids in self._ids.items() if len(f"{text}.".splitlines()) > 1)
+        self._ends = [self._end, *(number for ids in ends for number in ids)]  # of a line or reply
         # Some tokenizers have a word in brackets begin with the space that it has elsewhere.
         plain = conversation.plain
         self._spaced = plain("[a") == plain("[") + plain(" a")
@@ -139,13 +141,9 @@ class Choices:
 
     def _straying(self, tail: str) -> list[int]:
         """Return the tokens that would end the line or the reply, or write the mark once more."""
-        found = [
-            number
-            for text, tokens in self._breaking.items()
-            if "\n" in text or MARK in tail[1 - len(MARK) :] + text
-            for number in tokens
-        ]
-        return [*found, self._end]
+        begun = tail[1 - len(MARK) :]
+        marks = (ids for text, ids in self._colons.items() if MARK in begun + text)
+        return [*self._ends, *(number for ids in marks for number in ids)]
 
     def _form(self, text: str, actions: tuple[str, ...], room: int, ends: bool) -> list[int] | None:
         """Return what goes on with "Action:" where it must be written now, else None."""
