@@ -36,7 +36,7 @@ def lay(name, text):
 
 
 MENDED = {
-    ".dvc/tmp/rwlock": ("", "is torn, and DVC refuses to run"),
+    ".dvc/tmp/rwlock": ('{"write": {"x": {"pid": 1}}}', "is damaged, and DVC refuses to run"),
     "dvc.lock": ("stages: [", "dvc.lock is damaged"),
     "metrics/.r001.json.part": ("{", "is half written"),
     ".work/explore/r001/scratch/a.jsonl.damaged": ("x", "lines that were damaged"),

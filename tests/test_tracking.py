@@ -472,6 +472,20 @@ def test_a_database_is_made_whole_and_one_that_another_process_made_meanwhile_st
         assert database.execute("SELECT name FROM experiments").fetchall() == [("Default",)]
 
 
+def test_a_database_whose_damage_shows_while_it_is_written_is_named_too(
+    project, monkeypatch, capfd
+):
+    from mlflow.exceptions import MlflowException
+
+    def reads(*_):
+        raise MlflowException("(sqlite3.DatabaseError) database disk image is malformed [SQL: x]")
+
+    monkeypatch.setattr("alicebob.tracking.mirror._send", reads)
+    assert sync() is None
+    told = "mlflow.db is damaged (database disk image is malformed); delete it, and 'alicebob sync'"
+    assert told in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("kept", [0.9, 0.5])
 def test_a_damaged_database_is_named_and_made_anew_when_it_was_deleted(project, capfd, kept):
     sync()

@@ -89,12 +89,15 @@ def _work() -> Iterator[Finding]:
 def _rwlock() -> Iterator[Finding]:
     if not RWLOCK.exists():
         return
+    from dvc.rwlock import SCHEMA
+    from voluptuous import Invalid
+
     try:
-        whole = isinstance(json.loads(RWLOCK.read_bytes()), dict)
-    except ValueError:
-        whole = False
-    if not whole:
-        yield Finding(f"{RWLOCK} is torn, and DVC refuses to run", "it is deleted", RWLOCK.unlink)
+        SCHEMA(json.loads(RWLOCK.read_bytes()))
+    except (ValueError, Invalid):
+        yield Finding(
+            f"{RWLOCK} is damaged, and DVC refuses to run", "it is deleted", RWLOCK.unlink
+        )
 
 
 def _parts() -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import sqlite3
 import time
@@ -78,7 +79,7 @@ class Index:
 
     def __init__(self, lineage: str) -> None:
         quiet()
-        uri = os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
+        uri = _uri()
         _probe(uri)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         from mlflow import MlflowClient
@@ -216,10 +217,8 @@ def _probe(uri: str) -> None:
 
     MLflow itself tries again for nearly two minutes before it says that a database is not there.
     """
-    scheme, _, rest = uri.partition("://")
-    kind = scheme.partition("+")[0]
-    if kind == "sqlite":
-        path = Path(rest.partition("?")[0].removeprefix("/"))
+    kind = uri.partition("://")[0].partition("+")[0]
+    if path := _database(uri):
         if not path.exists():
             _make(path)
         try:
@@ -232,15 +231,30 @@ def _probe(uri: str) -> None:
         except sqlite3.DatabaseError as error:
             found = str(error)
         if found != "ok":
-            raise DamagedData(
-                f"{path} is damaged ({printable(' '.join(found.split()))[:80]}); delete it, and "
-                "'alicebob sync' makes it anew from the files."
-            )
+            raise _damaged(path, found)
     elif kind in PORTS:
         parts = urlsplit(uri)
         if parts.hostname:
             place = parts.hostname, parts.port or PORTS[kind]
             socket.create_connection(place, timeout=PATIENCE).close()
+
+
+def _uri() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
+
+
+def _database(uri: str) -> Path | None:
+    """Return the file of a SQLite database, None for anything else."""
+    scheme, _, rest = uri.partition("://")
+    path = Path(rest.partition("?")[0].removeprefix("/"))
+    return path if scheme.partition("+")[0] == "sqlite" else None
+
+
+def _damaged(path: Path, found: str) -> DamagedData:
+    return DamagedData(
+        f"{path} is damaged ({printable(' '.join(found.split()))[:80]}); delete it, and "
+        "'alicebob sync' makes it anew from the files."
+    )
 
 
 def _make(path: Path) -> None:
@@ -294,8 +308,16 @@ def running(run: Any) -> bool:
     return bool(run.info.status == "RUNNING" and host and not gone)
 
 
+def spoilt(error: Exception) -> DamagedData | None:
+    """Return what to say of an error that a damaged database gives only where it is read."""
+    path, found = _database(_uri()), re.search("[a-z ]*(?:malformed|not a database)", str(error))
+    return _damaged(path, found[0]) if path and found else None
+
+
 def refused(error: Exception) -> bool:
     """Tell an answer of MLflow, which the next round need not get, from having reached none."""
+    if spoilt(error):
+        return False
     status = _status(error)
     if status is not None:
         return 400 <= status < 500 and status not in (*DENIED, 408, 429)
@@ -323,6 +345,9 @@ def reaching(what: str) -> Iterator[list[Exception]]:
         click.echo(f"Warning: {what}: {error}", err=True)
     except Exception as error:  # noqa: BLE001 - drivers, HTTP and SQL each raise their own
         missed.append(error)
+        if damage := spoilt(error):
+            click.echo(f"Warning: {what}: {damage}", err=True)
+            return
         trouble, then = f"was not reached ({shown(error)})", "when it is back"
         if denial := DENIED.get(_status(error) or 0):
             trouble, then = denial, "when that is mended"
