@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from alicebob.envs import make
 from alicebob.experiment.work import code_hash
 from alicebob.files import damage, remove
-from alicebob.tracking.index import quiet
+from alicebob.tracking.reach import quiet
 
 __all__ = ["Outcome", "Rounds", "Run", "files_under", "preload"]
 

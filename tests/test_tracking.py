@@ -23,7 +23,7 @@ from alicebob.experiment import made, plan
 from alicebob.experiment.edit import add
 from alicebob.experiment.work import Folder
 from alicebob.tracking import ended, live, sync
-from alicebob.tracking.index import _make
+from alicebob.tracking.reach import _make
 
 ROOT = Path(__file__).parent.parent
 CURVE = [
@@ -472,9 +472,7 @@ def test_a_database_is_made_whole_and_one_that_another_process_made_meanwhile_st
         assert database.execute("SELECT name FROM experiments").fetchall() == [("Default",)]
 
 
-def test_a_database_whose_damage_shows_while_it_is_written_is_named_too(
-    project, monkeypatch, capfd
-):
+def test_a_database_whose_damage_shows_late_is_named_too(project, monkeypatch, capfd):
     from mlflow.exceptions import MlflowException
 
     def reads(*_):

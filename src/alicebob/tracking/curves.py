@@ -21,17 +21,10 @@ from alicebob.experiment.lock import Lock, stages_of
 from alicebob.experiment.params import read_yaml
 from alicebob.experiment.stages import address
 from alicebob.experiment.tree import branches, tree
-from alicebob.tracking.index import (
-    DEFAULT_URI,
-    PROCESS,
-    ROUND,
-    Index,
-    process,
-    quiet,
-    reaching,
-)
+from alicebob.tracking.index import PROCESS, ROUND, Index, process
 from alicebob.tracking.mirror import branch_run
 from alicebob.tracking.naming import CURVE, titled
+from alicebob.tracking.reach import DEFAULT_URI, quiet, reaching
 from alicebob.tracking.reading import curve_points, lineage_mark, params_of
 
 __all__ = ["Report", "live"]

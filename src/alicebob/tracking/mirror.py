@@ -27,10 +27,11 @@ from alicebob.experiment.stages import address
 from alicebob.experiment.tree import ROOT_ROUND, branches, tree
 from alicebob.experiment.work import Folder
 from alicebob.tracking import models
-from alicebob.tracking.index import BRANCH, CURRENT, ROUND, Index, reaching, refused, running, shown
+from alicebob.tracking.index import BRANCH, CURRENT, ROUND, Index, running
 from alicebob.tracking.naming import CURVE, MACHINE, answer, titled
 from alicebob.tracking.notes import NOTE, of_experiment, of_lineage, of_round
 from alicebob.tracking.prompts import LINKED, registered
+from alicebob.tracking.reach import reaching, refused, shown
 from alicebob.tracking.reading import Told, lineage_mark, read, worlds
 from alicebob.tracking.traces import EXPLORED, TRACES, call, trace
 from alicebob.untrusted import printable
