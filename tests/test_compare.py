@@ -183,6 +183,7 @@ def test_lineages_run_as_experiments_of_dvc_each_once(tmp_path):
     done = compare()
     assert done.returncode == 0, done.stderr
     assert "Queued 2 of 2" in done.stderr
+    assert {"running", "success"} <= {line.rpartition(": ")[2] for line in done.stderr.splitlines()}
     assert [line.split()[:3] for line in done.stdout.splitlines()[1:]] == [
         ["exif.exif", "1/1", "2"],
         ["r", "1/1", "2"],

@@ -22,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -143,12 +144,14 @@ def _dvc(*words: str) -> None:
         place["MLFLOW_TRACKING_URI"] = f"sqlite:///{Path('mlflow.db').absolute()}"
     command, given_up = [sys.executable, "-m", "dvc", *words], time.monotonic() + PATIENCE
     while True:
-        done = subprocess.run(
-            command, env={**os.environ, **place}, capture_output=True, text=True, check=False
-        )
+        with TemporaryFile("w+") as heard:  # no pipe: a worker that is begun would hold it open
+            done = subprocess.run(
+                command, env={**os.environ, **place}, stdout=heard, stderr=heard, check=False
+            )
+            heard.seek(0)
+            said = heard.read().strip()
         if not done.returncode:
             return
-        said = done.stderr.strip()
         if "acquire lock" not in said or time.monotonic() > given_up:
             reason = said.splitlines()[-1].removeprefix("ERROR: ") if said else "no reason given"
             raise AliceBobError(f"'dvc {' '.join(words[:2])}' failed: {reason}")
