@@ -19,6 +19,7 @@ from forked import Outcome, Rounds, Run, files_under
 from numpy.random import Generator
 from tiny_rounds import begin, environment
 
+from alicebob.errors import AliceBobError
 from alicebob.experiment.lock import Lock
 from alicebob.files import remove
 from alicebob.journal import append_line
@@ -174,7 +175,7 @@ def of_index(rounds: Rounds, draw: Generator, how: str) -> tuple[str, str]:
     run = _sync(rounds)
     if run.code or "Traceback" in run.said:
         return f"EXIT {run.code}", run.said[-1500:]
-    if "Warning" in run.said:
+    if "Warning: " in run.said or "Error: " in run.said:
         if "mlflow.db" not in run.said:
             return "NOT NAMED", run.said[-1500:]
         remove(path)
@@ -185,7 +186,13 @@ def of_index(rounds: Rounds, draw: Generator, how: str) -> tuple[str, str]:
 
 
 def _sync(rounds: Rounds) -> Run:
-    run = rounds.fork(lambda: mirror.sync())
+    def bring() -> None:
+        try:
+            mirror.sync()
+        except AliceBobError as error:  # as the command says it
+            print(f"Error: {error}")
+
+    run = rounds.fork(bring)
     run.wait()
     return run
 

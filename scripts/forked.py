@@ -185,7 +185,7 @@ class Rounds:
             out = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
             os.dup2(out, 1)
             os.dup2(out, 2)
-            os.chdir(self.folder)
+            os.chdir(self.folder if self.folder.exists() else self.at)
             os.environ.update({**environment(self.folder), "DVC_STAGE": ""} | more)
             os.environ.pop("DVC_STAGE")
             before()

@@ -395,7 +395,9 @@ def test_what_mlflow_refuses_of_one_round_keeps_no_other_back(project, monkeypat
     monkeypatch.setattr(mlflow.MlflowClient, "log_inputs", refuse)
     result = CliRunner().invoke(main, ["sync"])
     assert result.exit_code == 1
-    assert result.stderr == "Error: MLflow refused r000 (MlflowException: no such thing).\n"
+    told, then = "MLflow refused r000 (MlflowException: no such thing).", "makes it anew."
+    assert result.stderr.startswith(f"Error: {told} If ")
+    assert result.stderr.endswith(f"mlflow.db is damaged, delete it; 'alicebob sync' {then}\n")
     assert "alicebob.fingerprint" in only("r001").data.tags
     assert "alicebob.fingerprint" not in only("r000").data.tags
     monkeypatch.undo()

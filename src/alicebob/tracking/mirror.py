@@ -31,7 +31,7 @@ from alicebob.tracking.index import BRANCH, CURRENT, ROUND, Index, running
 from alicebob.tracking.naming import CURVE, MACHINE, answer, titled
 from alicebob.tracking.notes import NOTE, of_experiment, of_lineage, of_round
 from alicebob.tracking.prompts import LINKED, registered
-from alicebob.tracking.reach import reaching, refused, shown
+from alicebob.tracking.reach import anew, reaching, refused, shown
 from alicebob.tracking.reading import Told, lineage_mark, read, worlds
 from alicebob.tracking.traces import EXPLORED, TRACES, call, trace
 from alicebob.untrusted import printable
@@ -94,7 +94,7 @@ def sync(finished: str = "", patience: float = math.inf) -> int | None:
                 except Exception as error:
                     if not refused(error):
                         raise
-                    reason = f"MLflow refused {round_id} ({shown(error)})."
+                    reason = f"MLflow refused {round_id} ({shown(error)}).{anew()}"
                     troubles.append(AliceBobError(reason))
             _points(index, series, here)
         if told:

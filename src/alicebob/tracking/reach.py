@@ -24,6 +24,7 @@ __all__ = [
     "DEFAULT_URI",
     "PATIENCE",
     "address",
+    "anew",
     "probe",
     "quiet",
     "reaching",
@@ -121,6 +122,12 @@ def spoilt(error: Exception) -> DamagedData | None:
     """Return what to say of an error that a damaged database gives only where it is read."""
     path, found = _database(address()), re.search("[a-z ]*(?:malformed|not a database)", str(error))
     return _damaged(path, found[0]) if path and found else None
+
+
+def anew() -> str:
+    """Return what helps where MLflow refuses what a database of this machine holds, else ""."""
+    path = _database(address())
+    return f" If {path} is damaged, delete it; 'alicebob sync' makes it anew." if path else ""
 
 
 def refused(error: Exception) -> bool:
