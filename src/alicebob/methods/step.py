@@ -10,14 +10,16 @@ where his mistake took him (1: the paper; 0: DAgger, arXiv 1011.0686).
 Two kinds of skill come of an episode. The episode itself, where Bob's right turns and Alice's are
 learnt and wrong ones (tag `error`) are read without loss. And, with `step.counsel`, for each wrong
 turn what Alice would have replied in its place, after the turns that led there. Thoughts are in the
-words of the lineage's own skills. A reflection is only written where Bob sees more than one turn:
-where he sees one, the mistake that it is about is out of his sight. Does not: give feedback.
+words of the lineage's own skills. Of an episode the same reply to the same sight is learnt once:
+who makes one mistake over and over would else learn her way out of it above all. A reflection is
+only written where Bob sees more than one turn: where he sees one, the mistake that it is about is
+out of his sight. Does not: give feedback.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Annotated
 
@@ -32,6 +34,7 @@ from alicebob.methods.shared import as_he_is, nothing_back, sft, shares_of, trai
 from alicebob.rollout import play_all
 from alicebob.settings import Block, Share
 from alicebob.trace import (
+    AIMLESS,
     CORRECTED,
     CORRECTION,
     COUNSEL,
@@ -93,7 +96,7 @@ def lessons(round_: Round) -> Said:
     skills: list[Skill] = []
     tally: Counter[str] = Counter()
     for episode in dataset.read_episodes(round_.read("episodes")):
-        turns = [_turn(turn, own.masked) for turn in episode.turns]
+        turns = _once(_turn(turn, own.masked) for turn in episode.turns)
         for turn in episode.turns:
             tally.update(tag for tag in (RIGHT, ERROR, CORRECTION) if tag in turn.tags)
         if not episode.meta.get("target") or episode.outcome is Outcome.SUCCESS:
@@ -114,13 +117,29 @@ def _turn(turn: Turn, masked: bool) -> Turn:
     return Turn(turn.observation, turn.action, thought, turn.reward, turn.events, tuple(tags))
 
 
+def _once(turns: Iterable[Turn]) -> list[Turn]:
+    """Return the turns, and those that reply as before to the same sight as not to be learnt."""
+    seen: set[tuple[str, str, str]] = set()
+    found = []
+    for turn in turns:
+        reply = turn.observation, turn.thought, turn.action
+        if ERROR not in turn.tags:
+            turn = replace(turn, tags=(*turn.tags, AIMLESS)) if reply in seen else turn
+            seen.add(reply)
+        found.append(turn)
+    return found
+
+
 def _instead(episode: Episode, round_id: str, turns: list[Turn], seen: int) -> Iterator[Skill]:
     """Yield for each mistake what she would have replied, after what Bob saw before it."""
+    told = set()
     for number, turn in enumerate(episode.turns):
-        if ERROR not in turn.tags:
+        thought, action = counsel_in(turn) if ERROR in turn.tags else ("", "")
+        counsel = turn.observation, thought, action
+        if not action or counsel in told:
             continue
+        told.add(counsel)
         first = max(0, number + 1 - seen)
-        thought, action = counsel_in(turn)
         tags = tuple(tag for tag in turns[number].tags if tag != ERROR)
         hers = Turn(turn.observation, action, thought, tags=(*tags, COUNSEL))
         skill = _skill(episode, round_id, first, [*turns[first:number], hers])
