@@ -43,7 +43,7 @@ class Settings(Block):
     tries: Annotated[int, Field(ge=1)] = 1
     longer: Annotated[int, Field(ge=0)] = 5
     beta: Annotated[float, Field(gt=0)] = 0.1
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     epochs: Annotated[float, Field(gt=0)] = 3
     collapse: Annotated[float, Field(gt=0)] = 0.5
 
