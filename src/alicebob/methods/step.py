@@ -19,7 +19,7 @@ out of his sight. Does not: give feedback.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated
 
@@ -96,11 +96,11 @@ def lessons(round_: Round) -> Said:
     skills: list[Skill] = []
     tally: Counter[str] = Counter()
     for episode in dataset.read_episodes(round_.read("episodes")):
-        turns = _once(_turn(turn, own.masked) for turn in episode.turns)
+        turns = [_turn(turn, own.masked) for turn in episode.turns]
         for turn in episode.turns:
             tally.update(tag for tag in (RIGHT, ERROR, CORRECTION) if tag in turn.tags)
         if not episode.meta.get("target") or episode.outcome is Outcome.SUCCESS:
-            skills.append(_skill(episode, round_.id, 0, turns))
+            skills.append(_skill(episode, round_.id, 0, _once(turns)))
         if own.counsel:
             skills += _instead(episode, round_.id, turns, seen)
     about = "Bob's play as Alice would have it: mistakes masked, corrected; one file a round."
@@ -117,7 +117,7 @@ def _turn(turn: Turn, masked: bool) -> Turn:
     return Turn(turn.observation, turn.action, thought, turn.reward, turn.events, tuple(tags))
 
 
-def _once(turns: Iterable[Turn]) -> list[Turn]:
+def _once(turns: Sequence[Turn]) -> list[Turn]:
     """Return the turns, and those that reply as before to the same sight as not to be learnt."""
     seen: set[tuple[str, str, str]] = set()
     found = []

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from alicebob.tracking.reach import DEFAULT_URI, PATIENCE, address, probe, quiet
+from alicebob.tracking.reach import DEFAULT_URI, PATIENCE, probe, quiet, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Span, TraceInfo
@@ -53,7 +53,7 @@ class Index:
 
     def __init__(self, lineage: str) -> None:
         quiet()
-        uri = address()
+        uri = tracking_uri()
         probe(uri)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         from mlflow import MlflowClient

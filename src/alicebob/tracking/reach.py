@@ -23,13 +23,13 @@ from alicebob.untrusted import hidden, printable, secrets
 __all__ = [
     "DEFAULT_URI",
     "PATIENCE",
-    "address",
     "anew",
     "probe",
     "quiet",
     "reaching",
     "refused",
     "shown",
+    "tracking_uri",
 ]
 
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -57,7 +57,7 @@ def quiet() -> None:
         os.environ.setdefault(name, value)
 
 
-def address() -> str:
+def tracking_uri() -> str:
     """Return where MLflow is: as the environment says, else a database beside params.yaml."""
     return os.environ.get("MLFLOW_TRACKING_URI", DEFAULT_URI)
 
@@ -118,21 +118,22 @@ def _make(path: Path) -> None:
     spare.unlink()
 
 
-def spoilt(error: Exception) -> DamagedData | None:
+def _spoilt(error: Exception) -> DamagedData | None:
     """Return what to say of an error that a damaged database gives only where it is read."""
-    path, found = _database(address()), re.search("[a-z ]*(?:malformed|not a database)", str(error))
+    path = _database(tracking_uri())
+    found = re.search("[a-z ]*(?:malformed|not a database)", str(error))
     return _damaged(path, found[0]) if path and found else None
 
 
 def anew() -> str:
     """Return what helps where MLflow refuses what a database of this machine holds, else ""."""
-    path = _database(address())
+    path = _database(tracking_uri())
     return f" If {path} is damaged, delete it; 'alicebob sync' makes it anew." if path else ""
 
 
 def refused(error: Exception) -> bool:
     """Tell an answer of MLflow, which the next round need not get, from having reached none."""
-    if spoilt(error):
+    if _spoilt(error):
         return False
     status = _status(error)
     if status is not None:
@@ -156,13 +157,10 @@ def reaching(what: str) -> Iterator[list[Exception]]:
     missed: list[Exception] = []
     try:
         yield missed
-    except AliceBobError as error:
-        missed.append(error)
-        click.echo(f"Warning: {what}: {error}", err=True)
     except Exception as error:  # noqa: BLE001 - drivers, HTTP and SQL each raise their own
         missed.append(error)
-        if damage := spoilt(error):
-            click.echo(f"Warning: {what}: {damage}", err=True)
+        if known := error if isinstance(error, AliceBobError) else _spoilt(error):
+            click.echo(f"Warning: {what}: {known}", err=True)
             return
         trouble, then = f"was not reached ({shown(error)})", "when it is back"
         if denial := DENIED.get(_status(error) or 0):

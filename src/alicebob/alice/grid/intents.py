@@ -26,7 +26,7 @@ def intent(turn: Turn) -> str:
 
 def subject(turn: Turn) -> str:
     """Return what a turn was about, "" where it does not say."""
-    return about(intent(turn))
+    return about(_tagged(turn))
 
 
 def sought(turn: Turn) -> str:
