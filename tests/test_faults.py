@@ -5,7 +5,9 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,6 +24,7 @@ from alicebob.experiment.work import Folder
 from alicebob.pipeline import run
 from alicebob.policies.answer import Completion
 from alicebob.policies.models import load_base
+from alicebob.processes import pool
 
 ROOT = Path(__file__).parent.parent
 WORKERS = """
@@ -84,6 +87,28 @@ def test_ctrl_c_while_workers_start_ends_all_without_a_traceback(tmp_path, momen
     _, told = process.communicate(timeout=20)
     assert (process.returncode, told.strip()) == (code, said)
     assert all_gone(process.pid)
+
+
+def test_a_signal_another_thread_takes_waits_until_the_worker_is_started(monkeypatch):
+    done = []
+
+    def start(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+        done.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= {signal.SIGINT})
+
+    monkeypatch.setattr(SpawnProcess, "start", start)
+    over = threading.Event()
+    other = threading.Thread(target=over.wait)
+    other.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            pool(1).submit(print)
+    finally:
+        over.set()
+        other.join()
+    assert done == [True]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_killed_worker_is_one_sentence_and_the_others_end(tmp_path):

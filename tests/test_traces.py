@@ -107,6 +107,22 @@ def test_episodes_are_traces_with_alices_verdict_as_an_assessment(project):
     assert found.info.token_usage["total_tokens"] == 15
 
 
+def test_where_none_may_be_deleted_a_round_half_sent_is_brought_to_its_end(project, monkeypatch):
+    from mlflow.exceptions import RestException
+    from mlflow.tracing.client import TracingClient
+
+    def refuse(*given, **named):
+        raise RestException({"error_code": "PERMISSION_DENIED", "message": "Permission denied"})
+
+    sync()
+    client().delete_tag(run_of("r001").info.run_id, "alicebob.fingerprint")
+    monkeypatch.setattr(TracingClient, "delete_traces", refuse)
+    assert sync() == 1
+    assert sync() == 0
+    assert len(traces()) == TRACES
+    assert len(traces("feedback.alice = 'false'")) == 1
+
+
 def test_another_verdict_takes_the_place_of_the_first(project):
     sync()
     judged("r001-validation-eat_cow-01", False, "never_tried", "")
@@ -231,7 +247,7 @@ def test_prompts_are_registered_by_version_and_tied_to_the_rounds_that_used_them
     assert "mlflow.linkedPrompts" not in run_of("r000").data.tags
     monkeypatch.setattr(asking, "template", lambda name: "Judge {{turns}}.")
     asked("feedback", judge=[question(0, {"success": False})])
-    note(changed=["data/feedback/r001"])
+    judged("r001-validation-eat_cow-01", True, "done", "")
     sync()
     assert versions("judge")[2] == "Judge {{turns}}."
     assert linked("r001") == {"alice-judge": 2}

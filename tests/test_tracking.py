@@ -194,8 +194,10 @@ def test_the_end_of_a_rounds_last_stage_brings_it_before_dvc_has_noted_it(projec
     assert first.info.status == "FINISHED"
     assert len(first.inputs.dataset_inputs) == 3
     assert only("r000").info.status == "FINISHED"
+    assert "dvc.feedback.feedback" not in first.data.tags
     note()
-    sync()
+    assert sync() == 0  # nothing of it has changed, and a clone need not send it again
+    assert "dvc.feedback.feedback" in only("r001").data.tags
     assert sorted(runs()) == ["lineage", "r000", "r001"]
 
 

@@ -12,6 +12,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -46,11 +47,36 @@ class _Worker(SpawnProcess):
     """A process that no signal reaches before it has said, in `_begin`, what it makes of them."""
 
     def start(self) -> None:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
-        try:
-            super().start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        """Start it whole: a signal meanwhile is answered afterwards, or it would read half."""
+        with _postponed():
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)  # which it is handed
+            try:
+                super().start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _postponed() -> Iterator[None]:
+    """Answer signals when this is over.
+
+    A mask does not do that: another thread may take them, and Python answers in the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    found = {number: signal.getsignal(number) for number in _HELD}
+    usual = {number: handler for number, handler in found.items() if handler is not None}
+    for number in usual:
+        signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+        for each in came:
+            signal.raise_signal(each)
 
 
 def _track() -> None:

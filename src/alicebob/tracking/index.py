@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from alicebob.tracking.reach import DEFAULT_URI, PATIENCE, probe, quiet, tracking_uri
+from alicebob.tracking.reach import DEFAULT_URI, PATIENCE, probe, quiet, status, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow.entities import Span, TraceInfo
@@ -157,7 +157,10 @@ class Index:
             self.client.log_batch(run, metrics=items[first : first + size])
 
     def traces(self, run: str, told: Sequence[tuple[TraceInfo, list[Span]]]) -> None:
-        """Send a run's traces, all their spans in one call; those that are there give way."""
+        """Send a run's traces, all their spans in one call.
+
+        Those that are there give way, or stay where this user may delete none.
+        """
         from mlflow.tracing.client import TracingClient
 
         client = TracingClient(self.client.tracking_uri)
@@ -165,7 +168,12 @@ class Index:
         found = search([self.experiment], own, max_results=500, include_spans=False)
         known = {trace.info.trace_id for trace in found}
         if old := [info.trace_id for info, _ in told if info.trace_id in known]:
-            self.client.delete_traces(self.experiment, trace_ids=old)  # not all may do that
+            try:
+                self.client.delete_traces(self.experiment, trace_ids=old)
+            except Exception as error:
+                if status(error) != 403:
+                    raise
+                told = [each for each in told if each[0].trace_id not in old]
         for info, _ in told:
             client.start_trace(info)
         client.log_spans(self.experiment, [span for _, spans in told for span in spans])

@@ -279,10 +279,12 @@ def _metrics(
 
 
 def _noted(index: Index, run: Any, told: Told, depth: int) -> None:
-    """Send what this machine alone knows of a round that somebody, perhaps a clone, has sent."""
+    """Send what was not known of a round when it was sent, perhaps by a clone."""
     _metrics(index, run, told.costs, depth)
-    if lacking := {n: v for n, v in told.ran.items() if run.data.tags.get(n) != v}:
+    tags = {n: v for n, v in told.tags.items() if n != "git.commit"} | dict(told.ran)
+    if lacking := {n: v for n, v in tags.items() if run.data.tags.get(n) != v}:
         index.tags(run.info.run_id, lacking)
+    _inputs(index, run, told)
     if LINKED not in run.data.tags:
         _asked(index, run.info.run_id, told)
 
@@ -319,22 +321,21 @@ def _digest(md5: str) -> str:
 
 
 def _inputs(index: Index, run: Any, told: Told) -> None:
-    """Name the datasets of the round, by DVC path and hash, without reading them."""
+    """Name the datasets of the round that the run lacks, by DVC path and hash."""
+    known = {i.dataset.name for i in run.inputs.dataset_inputs}
+    new = {name: at for name, at in told.datasets.items() if name not in known}
+    if not new:
+        return
     from mlflow.data.meta_dataset import MetaDataset
     from mlflow.data.sources import LocalArtifactDatasetSource
     from mlflow.entities import DatasetInput, InputTag
 
-    known = {i.dataset.name for i in run.inputs.dataset_inputs}
     found = []
-    for name, (path, md5) in told.datasets.items():
-        if name not in known:
-            source = LocalArtifactDatasetSource(path)
-            dataset = MetaDataset(source, name=name, digest=_digest(md5))
-            kind = name.partition("/")[0]
-            tags = [InputTag("mlflow.data.context", kind), InputTag("dvc.md5", md5)]
-            found.append(DatasetInput(dataset._to_mlflow_entity(), tags))
-    if found:
-        index.client.log_inputs(run.info.run_id, found)
+    for name, (path, md5) in new.items():
+        dataset = MetaDataset(LocalArtifactDatasetSource(path), name=name, digest=_digest(md5))
+        tags = [InputTag("mlflow.data.context", name.partition("/")[0]), InputTag("dvc.md5", md5)]
+        found.append(DatasetInput(dataset._to_mlflow_entity(), tags))
+    index.client.log_inputs(run.info.run_id, found)
 
 
 def _table(index: Index, run: Any, columns: Mapping[str, Sequence[Any]]) -> None:

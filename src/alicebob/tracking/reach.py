@@ -29,6 +29,7 @@ __all__ = [
     "reaching",
     "refused",
     "shown",
+    "status",
     "tracking_uri",
 ]
 
@@ -135,13 +136,13 @@ def refused(error: Exception) -> bool:
     """Tell an answer of MLflow, which the next round need not get, from having reached none."""
     if _spoilt(error):
         return False
-    status = _status(error)
-    if status is not None:
-        return 400 <= status < 500 and status not in (*DENIED, 408, 429)
+    answered = status(error)
+    if answered is not None:
+        return 400 <= answered < 500 and answered not in (*DENIED, 408, 429)
     return isinstance(error, KeyError | TypeError | ValueError)
 
 
-def _status(error: Exception) -> int | None:
+def status(error: Exception) -> int | None:
     """Return the HTTP status of an answer of MLflow, None where the error is no answer."""
     from mlflow.exceptions import MlflowException
 
@@ -163,7 +164,7 @@ def reaching(what: str) -> Iterator[list[Exception]]:
             click.echo(f"Warning: {what}: {known}", err=True)
             return
         trouble, then = f"was not reached ({shown(error)})", "when it is back"
-        if denial := DENIED.get(_status(error) or 0):
+        if denial := DENIED.get(status(error) or 0):
             trouble, then = denial, "when that is mended"
         click.echo(f"Warning: MLflow {trouble}; {what}. Run 'alicebob sync' {then}.", err=True)
 

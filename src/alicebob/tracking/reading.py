@@ -17,7 +17,7 @@ from typing import Any
 from alicebob.alice.feedback import Feedback
 from alicebob.errors import DamagedData
 from alicebob.experiment import made
-from alicebob.experiment.lock import Lock
+from alicebob.experiment.lock import Lock, stages_of
 from alicebob.experiment.places import place
 from alicebob.experiment.results import SPENT, figures, headline, means, read_json
 from alicebob.experiment.spoken import spoken
@@ -63,13 +63,17 @@ class Told:
     def mark(self) -> str:
         """What stands for all that is sent and is the same in every clone of the repository.
 
-        The commit that is checked out is not, nor is what is in `logs/`, which a clone has not.
+        The commit that is checked out is not, nor is what is in `logs/`, which a clone has not, nor
+        are the hashes of the last stage, which DVC has yet to note when the round is sent first.
         """
-        tags = {name: value for name, value in self.tags.items() if name != "git.commit"}
-        parts: list[Mapping[Any, Any]] = [self.params, self.values, self.curve]
-        parts += [tags, self.datasets]
-        files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.files]
-        return _hash([*(sorted(part.items()) for part in parts), files])
+        last = f"dvc.{stages_of(self.id)[-1]}."
+        late = {md5 for name, md5 in self.tags.items() if name.startswith(last)}
+        tags = {n: v for n, v in self.tags.items() if n != "git.commit" and v not in late}
+        datasets = {n: (path, md5) for n, (path, md5) in self.datasets.items() if md5 not in late}
+        parts: list[Mapping[Any, Any]] = [self.params, self.values, self.curve, tags, datasets]
+        told = [path for path in place("feedback", self.id).rglob("*") if path.is_file()]
+        files = [hashlib.sha256(p.read_bytes()).hexdigest() for p in {*told, *self.files}]
+        return _hash([*(sorted(part.items()) for part in parts), sorted(files)])
 
 
 def _hash(data: Any) -> str:
