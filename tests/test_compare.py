@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -55,6 +57,22 @@ def compared(values, equal="rounds"):
 def cells(found):
     head, *rows = found.rows()
     return {row[0]: dict(zip(head, row, strict=True)) for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("workers", "state"), [({"w1": [{"args": ["rev1"]}]}, "Running"), ({}, "Failed")]
+)
+def test_what_a_worker_has_yet_to_take_in_has_not_failed(monkeypatch, workers, state):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    tasks = SimpleNamespace(
+        status=lambda: [{"name": "exif.s1", "status": "Running", "rev": "rev1"}],
+        proc=SimpleNamespace(get=lambda rev: SimpleNamespace(pid=gone.pid)),
+        worker_status=lambda: workers,
+    )
+    repo = SimpleNamespace(experiments=SimpleNamespace(celery_queue=tasks))
+    monkeypatch.setattr("dvc.repo.Repo", lambda: nullcontext(repo))
+    assert arms._status() == {"exif.s1": state}
 
 
 def test_an_arm_is_a_method_for_each_round_or_one_for_all(project):

@@ -177,7 +177,7 @@ def revisions() -> dict[str, str]:
 def _status() -> dict[str, str]:
     """Return what DVC's queue says of each experiment in it: Running, Queued, Success or Failed.
 
-    One whose worker was killed, so that nobody ends it, has failed.
+    One whose process is gone has failed, unless a worker is about to say how it ended.
     """
     from dvc.repo import Repo
     from psutil import pid_exists
@@ -187,7 +187,8 @@ def _status() -> dict[str, str]:
         tasks = repo.experiments.celery_queue
         for each in tasks.status():
             state, process = each["status"], tasks.proc.get(each["rev"])
-            if state == "Running" and process is not None and not pid_exists(process.pid):
+            gone = process is not None and not pid_exists(process.pid)
+            if state == "Running" and gone and each["rev"] not in str(tasks.worker_status()):
                 state = "Failed"
             found[each["name"]] = min(state, found.get(each["name"], state), key=STATES.index)
     return found
