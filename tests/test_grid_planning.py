@@ -44,6 +44,22 @@ def test_the_map_grows_and_keeps_what_it_saw():
     assert here.at(100, 0) == ""
 
 
+def test_without_recall_a_thing_is_found_while_it_is_in_sight_and_the_way_is_kept():
+    found = {}
+    for recalls in (True, False):
+        here = WorldMap(recalls)
+        for place, rows in (((10, 10), ["tgggggggg"] * 7), ((16, 10), MEADOW)):
+            here.see([[NAMES[letter] for letter in row] for row in rows], place)
+            here.measure(np.array([entering(name) for name in here.names], np.int32))
+            found[recalls, place[0]] = here.nearest("tree"), here.places("tree")
+        assert here.distance(8, 10) == 8
+    assert found[True, 10] == found[False, 10]
+    assert found[True, 10][0] == (6, 10, 3)
+    assert found[True, 16][0] == (6, 10, 9)
+    assert len(found[True, 16][1]) == 7
+    assert found[False, 16] == (None, [])
+
+
 def test_needs_are_the_fewest_things_that_explain_the_failures():
     known = Affordance()
     change = Change(uses={"wood": 1}, gains={"pick": 1}, events={"make_pick": 1})

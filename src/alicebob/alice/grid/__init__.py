@@ -31,6 +31,7 @@ PRIORS = {
         "hoard": "What never worked may take much: all that can be got is got, and what was made "
         "is had near.",
         "chain": "What a thing takes is got first, and what that takes before it.",
+        "recall": "What was seen and is out of sight is gone back to.",
         "beside": "What is looked for is beside what it stood beside before.",
     },
     "label": {

@@ -55,7 +55,7 @@ class Senses:
         self.evidence = Evidence(knowledge)
         self.model = self.evidence.model
         self.seen = self.evidence.seen
-        self.map = WorldMap()
+        self.map = WorldMap("recall" not in without)
         self.info = info
         self._heals = "heal" not in without  # a prior
         self.vitals = [name for name, amount in info["inventory"].items() if amount > 0]

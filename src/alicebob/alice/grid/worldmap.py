@@ -26,9 +26,13 @@ Numbers = NDArray[np.int32]
 
 
 class WorldMap:
-    """A growing grid of what was seen, with distances from the player."""
+    """A growing grid of what was seen, with distances from the player.
 
-    def __init__(self) -> None:
+    Where it does not recall, things are found in the last view alone; ways and edges always.
+    """
+
+    def __init__(self, recalls: bool = True) -> None:
+        self._recalls = recalls
         self.names: list[str] = [""]  # by id; 0 is "never seen"
         self._ids: dict[str, int] = {"": 0}
         self.cells: Ids = np.zeros((0, 0), np.int16)
@@ -36,6 +40,7 @@ class WorldMap:
         self._low = (0, 0)
         self._high = (0, 0)  # the corners of what was seen, as indices, high exclusive
         self._at = (0, 0)  # the player, as indices
+        self._view = (0, 0)  # its size
         self._dist: Numbers = np.zeros((0, 0), np.int32)
         self._first: NDArray[np.int8] = np.zeros((0, 0), np.int8)
         self._nearest: Numbers = np.zeros((0, 3), np.int32)
@@ -57,7 +62,7 @@ class WorldMap:
             patch = np.array([[known[name] for name in row] for row in view], np.int16).T
         except KeyError:
             patch = np.array([[self.id(name) for name in row] for row in view], np.int16).T
-        width, height = patch.shape
+        width, height = self._view = patch.shape
         x, y = position[0] - width // 2, position[1] - height // 2
         self._hold(x, y, x + width, y + height)
         i, j = x - self._x, y - self._y
@@ -123,8 +128,17 @@ class WorldMap:
         self._nearest = np.full((len(self.names), 3), FAR, np.int32)
         _measure(
             self.cells, costs, *self._at, *self._box(), self._dist, self._first,
-            self._nearest, self._shun, self.clock,
+            *self._found(), self._nearest, self._shun, self.clock,
         )  # fmt: skip
+
+    def _found(self) -> tuple[int, int, int, int]:
+        """Return the corners of where things are found, as indices."""
+        box = self._box()
+        if self._recalls:
+            return box
+        (i, j), (width, height) = self._at, self._view
+        low, high = (i - width // 2, j - height // 2), (i + width // 2 + 1, j + height // 2 + 1)
+        return max(box[0], low[0]), max(box[1], low[1]), min(box[2], high[0]), min(box[3], high[1])
 
     def _box(self) -> tuple[int, int, int, int]:
         width, height = self.cells.shape
@@ -166,7 +180,7 @@ class WorldMap:
         number = self._ids.get(name)
         if not number:
             return []
-        i0, j0, i1, j1 = self._box()
+        i0, j0, i1, j1 = self._found()
         found = np.argwhere(self.cells[i0:i1, j0:j1] == number)
         return [(int(i) + i0 + self._x, int(j) + j0 + self._y) for i, j in found]
 
@@ -207,6 +221,10 @@ def _measure(
     j1: int,
     dist: Any,
     first: Any,
+    f0: int,
+    g0: int,
+    f1: int,
+    g1: int,
     nearest: Any,
     shun: Any,
     clock: int,
@@ -243,8 +261,8 @@ def _measure(
                 queued[ni - i0, nj - j0] = True
                 queue[tail] = ni * height + nj
                 tail = (tail + 1) % size
-    for i in range(i0, i1):
-        for j in range(j0, j1):
+    for i in range(f0, f1):
+        for j in range(g0, g1):
             kind = cells[i, j]
             if kind == 0 or shun[i, j] > clock:
                 continue
