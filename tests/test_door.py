@@ -56,7 +56,7 @@ def test_it_is_laid_down_whole_and_writes_nothing_over(folder):
     assert lines[:3] == ["*.swp", ".venv/", "__pycache__/"]
     assert lines.count(".venv/") == 1
     assert "no_scm = true" in (folder / ".dvc/config").read_text()
-    assert init().stdout.startswith("laptop\t")  # a project is there: the presets are listed
+    assert "\nlaptop\t" in init().stdout  # a project is there: the presets are listed
     (folder / "params.yaml").unlink()  # as if it had been killed before the end
     (folder / "stages/train.py").unlink()
     assert set(lay_down()) == {"stages/train.py", "params.yaml"}
