@@ -72,8 +72,9 @@ class Told:
         datasets = {n: (path, md5) for n, (path, md5) in self.datasets.items() if md5 not in late}
         parts: list[Mapping[Any, Any]] = [self.params, self.values, self.curve, tags, datasets]
         told = [path for path in place("feedback", self.id).rglob("*") if path.is_file()]
-        files = [hashlib.sha256(p.read_bytes()).hexdigest() for p in {*told, *self.files}]
-        return _hash([*(sorted(part.items()) for part in parts), sorted(files)])
+        paths = sorted({*told, *self.files})
+        files = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+        return _hash([*(sorted(part.items()) for part in parts), files])
 
 
 def _hash(data: Any) -> str:
