@@ -4,7 +4,8 @@
 
 The questions are those of a round in Crafter: skills of the embedded Alice to be labelled and
 thought about, half of them told as trials of Bob's, beside trials of random play, to be judged, and
-the verdicts of the rules to be advised on; and a few turns to be explored. The peer is the plain
+the verdicts of the rules to be advised on; a few turns to be explored; and steps of random play to
+be corrected, of which the embedded Alice says her own. The peer is the plain
 way with the same library: `generate` on whole prompts, padded at the left, eight at once, up to
 `alice.max_new_tokens`. Times are of process CPU on one core.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import functools
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,19 +26,21 @@ from transformers import GenerationConfig
 
 from alicebob import evaluation
 from alicebob.alice import embedded
+from alicebob.alice.correct import Corrected, Guided, Judged, counsel_in
 from alicebob.alice.grid import ROOM
 from alicebob.alice.model import advise, explore, judge, label, think
+from alicebob.alice.model.correct import Correcting
 from alicebob.alice.model.role import Role
 from alicebob.bob.tiny import RandomPolicy
 from alicebob.envs import World
 from alicebob.envs.hooks import suite_of
 from alicebob.experiment.params import load_params
-from alicebob.policies import Task
+from alicebob.policies import Live, Reply, Task
 from alicebob.policies.answer import Completion
 from alicebob.policies.chat import seed_of
 from alicebob.policies.conversation import Conversation
-from alicebob.rollout import Actor, play_all
-from alicebob.trace import OPEN_PLAY, Episode, Outcome, Skill
+from alicebob.rollout import Actor, play, play_all
+from alicebob.trace import ERROR, MENDED, OPEN_PLAY, UNJUDGED, Episode, Outcome, Skill
 
 WORLD = World("crafter", {"observation": "compact"})
 SPACE = range(1_000_000)
@@ -181,6 +185,66 @@ def explored(role: Role, count: int, folder: Path) -> dict[str, Any]:
     }
 
 
+class Both:
+    """A teacher that asks the model, and sees what the embedded Alice says of the same steps."""
+
+    def __init__(self, model: Correcting, room: Guided) -> None:
+        self.model, self.room = model, room
+        self.verdicts: list[tuple[bool, bool]] = []
+
+    def start(self, wave: Sequence[Live]) -> None:
+        """Let both watch."""
+        self.model.start(wave)
+        self.room.start(wave)
+
+    def judge(self, lives: Sequence[Live], replies: Sequence[Reply]) -> list[Judged]:
+        """Return what the model says; note where both say that a step is right."""
+        found = self.model.judge(lives, replies)
+        for its, hers in zip(found, self.room.judge(lives, replies), strict=True):
+            if its.hers is not None:
+                self.verdicts.append((its.his is not None, hers.his is not None))
+        return found
+
+    def took(self, live: Live, action: str) -> None:
+        """Tell both."""
+        self.model.took(live, action)
+        self.room.took(live, action)
+
+    def close(self, live: Live) -> Any:
+        """Return what the episode taught."""
+        self.room.close(live)
+        return self.model.close(live)
+
+
+def corrected(
+    round_: Round, role: Role, loaded: Callable[[], Any], count: int, folder: Path
+) -> dict[str, Any]:
+    """Let the model judge the steps of random play in four worlds, after each mistake its own."""
+    begun = time.process_time()
+    model = Correcting(role, WORLD, ROOM.watch)
+    model._chat._load = loaded
+    both = Both(model, Guided(functools.partial(ROOM.guide, round_.memory, ())))
+    told = next(trial for trial in suite_of(WORLD()) if trial.name == "collect_wood").instruction
+    tasks = [Task(f"c{n}", n, told, max_turns=-(-count // 4)) for n in range(4)]
+    policy = Corrected(RandomPolicy(), both, 0.5, False)
+    found = list(play([WORLD() for _ in tasks], policy, tasks, WORLD.spec))
+    turns = [turn for episode in found for turn in episode.turns]
+    tags = Counter(tag for turn in turns for tag in turn.tags)
+    right = Counter(both.verdicts)
+    alike = right[True, True] + right[False, False]
+    return {
+        "asked": len(turns),
+        "whole": len(turns) - tags[MENDED] - tags[UNJUDGED],
+        "mended": tags[MENDED],
+        "rejected": tags[UNJUDGED],
+        "agreement": f"{alike} of {right.total()} ({dict(right)})",
+        "tokens": "",
+        "seconds": (time.process_time() - begun) / max(1, len(turns)),
+        "said": [" ".join(counsel_in(turn)) for turn in turns if ERROR in turn.tags][:4],
+        "why": [],
+    }
+
+
 def shown(name: str, found: dict[str, Any], details: bool) -> None:
     """Print a row of the table, and what was said."""
     counts = [found[key] for key in ("asked", "whole", "mended", "rejected", "agreement")]
@@ -196,7 +260,7 @@ def shown(name: str, found: dict[str, Any], details: bool) -> None:
 @click.option("--advices", default=4, help="Feedbacks, each on a part of the verdicts.")
 @click.option("--peer", default=4, help="Questions that the peer is asked of label and judge.")
 @click.option("--dtype", default="bfloat16")
-@click.option("--verbs", default="label,think,judge,advise,explore")
+@click.option("--verbs", default="label,think,judge,advise,explore,correct")
 @click.option("--details", is_flag=True, help="Some of what is said, and why it was refused.")
 def main(
     model: str, questions: int, advices: int, peer: int, dtype: str, verbs: str, details: bool
@@ -214,6 +278,9 @@ def main(
         for verb in verbs.split(","):
             if verb == "explore":
                 shown(verb, explored(role, 2 * questions, folder), details)
+                continue
+            if verb == "correct":
+                shown(verb, corrected(round_, role, loaded, 2 * questions, folder), details)
                 continue
             chat: Any = role.chat()
             chat._load = loaded

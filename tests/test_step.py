@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -11,11 +12,13 @@ from test_rounds import repro, tiny_rounds
 
 from alicebob import dataset
 from alicebob.alice import correct
-from alicebob.alice.correct import Corrected, beside, counsel_in
+from alicebob.alice.correct import Corrected, Guided, beside, counsel_in
 from alicebob.alice.embedded import explore, learned
 from alicebob.alice.room import Counsel, room
 from alicebob.alice.shop.correct import ShopGuide
 from alicebob.alice.shop.memory import Memory
+from alicebob.alice.shop.reading import prices, read
+from alicebob.alice.speakers import Embedded
 from alicebob.alice.validity import check
 from alicebob.bob.rows import IGNORED, pack, rows_of
 from alicebob.bob.tiny import RandomPolicy
@@ -30,7 +33,7 @@ from alicebob.policies.conversation import Conversation
 from alicebob.policies.local import Local
 from alicebob.policies.models import load_base
 from alicebob.rollout import Actor, play, play_all
-from alicebob.settings import Alice, Skills
+from alicebob.settings import Skills
 from alicebob.trace import AIMLESS, CORRECTED, CORRECTION, ERROR, REFLECTION, RIGHT, Outcome
 
 CRAFTER = World("crafter", {"observation": "compact", "limit": "balrog"})
@@ -47,7 +50,8 @@ def known(tmp_path_factory):
 
 
 def watched(known, lead, reflects=True, student=RandomPolicy, **actor):
-    return beside(GRID, Actor(student, **actor), known, lead, reflects)
+    teaches = functools.partial(Guided, functools.partial(GRID.guide, known, ()))
+    return beside(Actor(student, **actor), teaches, lead, reflects)
 
 
 def free(count, turns=60):
@@ -79,7 +83,8 @@ def test_every_turn_has_a_verdict_and_a_mistake_is_followed_by_its_correction(ep
                 if after is not None:
                     assert verdicts(after) == [CORRECTION]
                     assert REFLECTION in after.tags
-                    why = f"{turn.action} was wrong: {thought} asks for {action}."
+                    said = f": {thought}" if thought else ""
+                    why = f"Not {turn.action} but {action}{said}."
                     assert after.thought.startswith(why)
             if verdict == RIGHT and AIMLESS not in turn.tags and "asleep" not in turn.tags:
                 thought, action = counsel_in(turn)
@@ -95,7 +100,7 @@ def test_who_never_leads_only_counsels_and_who_sees_one_turn_is_told_no_reasons(
     led = play_all(free(2), CRAFTER, watched(known, 1.0, reflects=False), tmp_path / "b")
     hers = [t for episode in led for t in episode.turns if CORRECTION in t.tags]
     assert hers
-    assert not any(REFLECTION in turn.tags or "wrong" in turn.thought for turn in hers)
+    assert not any(REFLECTION in turn.tags or "Not " in turn.thought for turn in hers)
 
 
 class Foolish(RandomPolicy):
@@ -127,13 +132,14 @@ def test_what_she_learns_from_him_is_knowledge_of_the_world(episodes, known):
     assert "evidence" not in bare[0].meta
     granted = suite_of(CRAFTER())[0].options  # a trial's items are no vitals to her
     task = Task("g", 3, options={**granted, "inventory": {"wood": 5, "sapling": 1}}, max_turns=3)
-    policy = Corrected(RandomPolicy(), functools.partial(GRID.guide, known, ()), 0.0, False)
+    teacher = Guided(functools.partial(GRID.guide, known, ()))
+    policy = Corrected(RandomPolicy(), teacher, 0.0, False)
     env = CRAFTER()
     live = SimpleNamespace(task=task, turns=[], memory=None, draw=None)
     live.observation, live.info = env.reset(seed=3, options=task.options)
     live = correct.Live(task, live.observation, live.info, None)
     policy.start([live])
-    guide = policy._watched[id(live)].guide
+    guide = teacher.guides[id(live)]
     assert set(guide._senses.vitals) == {"health", "food", "drink", "energy"}
 
 
@@ -154,18 +160,11 @@ def test_episodes_do_not_depend_on_processes_or_on_a_kill(known, tmp_path):
     assert len(again) == len(tasks)
 
 
-def test_where_she_knows_no_better_one_sentence_says_so():
+def test_where_she_knows_no_better_one_sentence_says_so(tmp_path):
+    spare = SimpleNamespace(**dict.fromkeys(("params", "world", "bar")))
+    her = Embedded(room("anywhere"), spare.params, spare.world, "r001", tmp_path, spare.bar)
     with pytest.raises(UsageError, match=r"cannot correct Bob as he plays.*another method"):
-        beside(room("anywhere"), Actor(RandomPolicy), None, 0.5, False)
-    values = dict.fromkeys(Alice.model_fields)
-    fine = {"model": "bob", "adapter": "none", "dtype": "float32", "personas": [], "without": []}
-    numbers = {"context": 900, "turns": 0, "max_new_tokens": 90, "temperature": 0.0, "top_p": 1.0}
-    names = ("explore", "label", "think", "judge", "advise", "correct", "propose", "query")
-    verbs = dict.fromkeys(names, "embedded")
-    values |= fine | numbers | verbs | {"labels": 1}
-    assert Alice(**values).correct == "embedded"
-    with pytest.raises(ValueError, match=r"alice\.correct must be embedded"):
-        Alice(**values | {"correct": "model"})
+        her.teaches(None)
 
 
 # what is learnt
@@ -211,7 +210,7 @@ def test_a_mistake_is_read_without_loss_and_its_reflection_and_correction_are_le
             assert (kept.count("Action:") == 2) is not masked
             assert f"Thought: {reflected.thought}" in kept
             assert kept.strip().endswith(f"Action: {reflected.action}")
-            assert reflected.thought.startswith(f"{wrong.action} was wrong")
+            assert reflected.thought.startswith(f"Not {wrong.action} but ")
             break
         else:
             pytest.fail("no mistake")
@@ -328,7 +327,7 @@ def test_bob_goes_on_from_what_alice_said_in_his_place(model, crafter):
     talk = Conversation(tokenizer)
     bob = Watching(network, talk, context=400, max_new_tokens=6)
     bob.seen = []
-    policy = Corrected(bob, Nagging, 1.0, True)
+    policy = Corrected(bob, Guided(Nagging), 1.0, True)
     (episode,) = play([crafter()], policy, [Task("e", 1, "Collect wood.", max_turns=9)], "crafter")
     corrected = [number for number, turn in enumerate(episode.turns) if CORRECTION in turn.tags]
     assert corrected
@@ -349,7 +348,7 @@ def test_bob_goes_on_from_what_alice_said_in_his_place(model, crafter):
         ids += turn.token_ids
         for _ in range(sum(turn.loss_mask) - 1):
             next(drawn)
-    assert "was wrong" in talk.decode(ids)
+    assert "Not " in talk.decode(ids)
     after = episode.turns[corrected[0] + 1]
     ids += talk.next(after.observation)
     with torch.no_grad():
@@ -374,7 +373,8 @@ def test_in_a_shop_she_goes_by_the_request(shop):
     ]
     guide = functools.partial(ShopGuide, Memory(), ())
     led = [
-        next(play([shop], Corrected(Foolish(), guide, 1.0, True), [t], "webshop")) for t in tasks
+        next(play([shop], Corrected(Foolish(), Guided(guide), 1.0, True), [t], "webshop"))
+        for t in tasks
     ]
     rewards = [episode.reward for episode in led]
     assert sum(rewards) / len(rewards) > 0.7
@@ -402,6 +402,33 @@ def test_in_a_shop_what_is_as_good_as_hers_is_right(shop):
     chosen = guide.counsel(live)
     assert chosen.action.startswith("click[")
     assert guide.approves(live, "click[< prev]", "") is None
+
+
+def test_in_a_shop_she_goes_back_only_for_what_the_page_says(shop):
+    advice = set()
+    for seed, (words, options) in enumerate(tasks_of(shop, "train", list(range(6)))):
+        text, info = shop.reset(seed=seed, options=options)
+        live = correct.Live(Task("s", seed, words, options), text, info, None)
+        guide = ShopGuide(Memory(), (), live)
+        live.observation, *_, live.info = shop.step(guide.counsel(live).action)
+        cheap = [offer for offer in read(live.observation).offers if _costs(offer.price, words)]
+        guide.counsel(live)
+        links = [a for a in live.info["admissible_actions"] if a.startswith("click[g0ws")]
+        for link in links:
+            wrong = guide.approves(live, link, "") is None
+            text, *_, info = shop.step(link)
+            there = dataclasses.replace(live, observation=text, info=info)
+            back = guide.counsel(there).action.lower() == "click[< prev]"
+            assert back == (bool(cheap) and not _costs(read(text).price, words))
+            advice.add((wrong, back))
+            shop.step("click[< prev]")
+            guide.counsel(live)
+    assert advice == {(True, True), (True, False), (False, False)}
+
+
+def _costs(price, words):
+    """Whether a price is within what is asked for."""
+    return min(prices(price)) <= float(re.search(r"lower than ([\d.]+) dollars", words)[1])
 
 
 # whole rounds

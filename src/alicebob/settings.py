@@ -168,13 +168,9 @@ class Alice(Block):
 
     @model_validator(mode="after")
     def _fitting(self) -> Alice:
-        verbs = ("explore", "label", "think", "judge", "advise", "propose", "query")
+        verbs = ("explore", "label", "think", "judge", "advise", "correct", "propose", "query")
         if "model" in [getattr(self, verb) for verb in verbs] and not self.model:
             raise ValueError("alice.model must name a model where a verb of Alice is 'model'")
-        if self.correct == "model":
-            raise ValueError(
-                "alice.correct must be embedded: no language model can correct Bob yet"
-            )
         if self.adapter == "parent" and self.model != "bob":
             raise ValueError("alice.adapter: parent needs alice.model: bob")
         if self.query == "model" and self.adapter == "parent":

@@ -29,10 +29,12 @@ __all__ = [
     "ERROR",
     "INTENT",
     "INVALID",
+    "MENDED",
     "OPEN_PLAY",
     "REFERENCE",
     "REFLECTION",
     "RIGHT",
+    "UNJUDGED",
     "WHOLE",
     "Episode",
     "Outcome",
@@ -51,6 +53,8 @@ ASLEEP = "asleep"  # no action counts
 AGAIN = "again"  # for what had happened before in the episode
 ERROR = "error"  # wrong, and to be read only
 RIGHT = "right"  # the student's own, and what his teacher would have done
+UNJUDGED = "unjudged"  # the student's own, of which his teacher said nothing of use
+MENDED = "mended"  # what the teacher said of it was of use at her second try
 CORRECTION = "correction"  # the teacher's, after a turn that was wrong
 REFLECTION = "reflection"  # its thought says why the turn before was wrong
 INVALID = "invalid_action"  # a reply that was no action of the environment's

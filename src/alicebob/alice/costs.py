@@ -25,7 +25,7 @@ ANSWER = 60  # tokens of an answer, by guess
 THOUGHT = 15  # tokens of a thought in an answer
 FRAME = 350  # tokens of a prompt file
 SHOWN = 40  # turns of a trial that a judge is shown
-QUERIED = 7  # observations in a question for what to look up
+QUERIED = 7  # observations in a question about a turn in play
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,13 @@ def _query(params: Params, env: Any) -> Asked:
     return Asked(turns, turns * (QUERIED * _observation(env) + FRAME), turns * ANSWER)
 
 
+def _correct(params: Params, env: Any) -> Asked:
+    """Return a request a turn, as long as Bob's episodes may be."""
+    turns = params.explore.episodes * params.explore.max_turns
+    shown = QUERIED * (_observation(env) + REPLY) + FRAME
+    return Asked(turns, turns * shown, turns * ANSWER)
+
+
 def _committee(params: Params, env: Any) -> Asked:
     """Return a question of each judge on both instructions of what a model wrote words for."""
     own: Any = getattr(params, "learn_by_interact")  # noqa: B009 - a method's block
@@ -143,6 +150,7 @@ ASKS: Mapping[str, Callable[[Params, Any], Asked]] = {
     "alice.think": _think,
     "alice.judge": _judge,
     "alice.advise": _advise,
+    "alice.correct": _correct,
     "alice.propose": _propose,
     "alice.query": _query,
     "learn_by_interact.judges": _committee,

@@ -7,6 +7,7 @@ Invariant: whoever does a verb takes the same and returns the same. Does not: ch
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,17 +16,19 @@ from typing import TYPE_CHECKING, Any
 from alicebob.alice import backward, committee, embedded, propose, query
 from alicebob.alice.backward import Stretch
 from alicebob.alice.committee import Verdicts
+from alicebob.alice.correct import Guided, Teaches
 from alicebob.alice.feedback import Feedback, Verdict
 from alicebob.alice.query import Asks
 from alicebob.alice.room import Room
 from alicebob.envs import World
 from alicebob.envs.hooks import Trial, task_free
+from alicebob.errors import UsageError
 from alicebob.figures import share
 from alicebob.progress import Bar
 from alicebob.retrieval.documents import Document
 from alicebob.rollout import workers
 from alicebob.settings import Params
-from alicebob.trace import OPEN_PLAY, Episode, Skill
+from alicebob.trace import MENDED, OPEN_PLAY, UNJUDGED, Episode, Skill
 
 if TYPE_CHECKING:
     from alicebob.alice.model.role import Role
@@ -144,6 +147,24 @@ class Embedded:
     def query(self) -> Asks:
         """Return what makes what asks for references; see `Alice.query`."""
         return query.plainly
+
+    def teaches(self, memory: Any) -> Teaches:
+        """Return what makes the room's teacher; see `Alice.correct`.
+
+        Raises UsageError where the room has no counsel.
+        """
+        if self.room.guide is None:
+            raise UsageError(
+                "The embedded Alice of this environment cannot correct Bob as he plays: she knows "
+                "no better than he does what to do in it. Let a language model do it "
+                "(alice.correct: model), or use another method, e.g. rft."
+            )
+        without = tuple(getattr(self.params.alice, "without", ()))
+        return functools.partial(Guided, functools.partial(self.room.guide, memory, without))
+
+    def taught(self, episodes: Sequence[Episode]) -> dict[str, Any]:
+        """Return what was asked for it: nothing."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +321,20 @@ class Spoken:
 
         note(self.scratch / "asked" / "query.json")
         return functools.partial(asking, self._role())
+
+    def teaches(self, memory: Any) -> Teaches:
+        """Return what makes a teacher of the model; see `Alice.correct`."""
+        from alicebob.alice.model.asking import note
+        from alicebob.alice.model.correct import Correcting
+
+        note(self.scratch / "asked" / "correct.json")
+        return functools.partial(Correcting, self._role(), self.world, self.room.watch)
+
+    def taught(self, episodes: Sequence[Episode]) -> dict[str, Any]:
+        """Return how many steps the model was asked about, and what became of its answers."""
+        tags = Counter(tag for episode in episodes for turn in episode.turns for tag in turn.tags)
+        asked = sum(len(episode.turns) for episode in episodes)
+        return {"correct": {"asked": asked, "repaired": tags[MENDED], "rejected": tags[UNJUDGED]}}
 
 
 def _lost(what: str, before: Sequence[Skill], after: Sequence[Skill]) -> dict[str, int]:

@@ -14,6 +14,7 @@ from typing import Any
 from alicebob.alice import correct
 from alicebob.alice.backward import Stretch
 from alicebob.alice.committee import Verdicts
+from alicebob.alice.embedded import learned
 from alicebob.alice.feedback import Feedback, Verdict
 from alicebob.alice.propose import different
 from alicebob.alice.query import Asks
@@ -25,7 +26,7 @@ from alicebob.errors import UnknownName
 from alicebob.policies import Task
 from alicebob.progress import Bar
 from alicebob.retrieval.documents import Document
-from alicebob.rollout import Actor, seeds
+from alicebob.rollout import Actor, play_all, seeds
 from alicebob.settings import BOBS_MODEL, BOBS_TEMPLATE, Params
 from alicebob.trace import Episode, Skill
 
@@ -103,6 +104,7 @@ class Alice:
             "none": Silent(self.room),
         }
         self._params, self._world, self._round, self._bar = params, world, round_id, bar
+        self._scratch = scratch
 
     def _who(self, verb: str) -> Any:
         return self._kinds[getattr(self._params.alice, verb)]
@@ -156,10 +158,21 @@ class Alice:
         judged: tuple[list[Verdict], dict[str, Any]] = self._who("judge").judge(episodes, memory)
         return judged
 
-    def correct(self, actor: Actor, memory: Any, lead: float, reflects: bool) -> Actor:
-        """Return who plays as `actor` does while she judges each step; see `correct.beside`."""
-        without = getattr(self._params.alice, "without", ())
-        return correct.beside(self.room, actor, memory, lead, reflects, without)
+    def correct(
+        self, tasks: Sequence[Task], actor: Actor, memory: Any, lead: float, reflects: bool
+    ) -> tuple[list[Episode], Any, dict[str, Any]]:
+        """Let an actor play tasks while she judges each step; see `correct.beside`.
+
+        Return the episodes, what she knows after, and what was asked.
+        """
+        who, known = self._who("correct"), memory.copy()
+        watched = correct.beside(actor, who.teaches(known), lead, reflects)
+        with self._bar("explore", len(tasks), "episode") as bar:
+            played = play_all(
+                tasks, self._world, watched, self._scratch / "plays", done=bar.episode
+            )
+        asked: dict[str, Any] = who.taught(played)
+        return learned(played, known), known, asked
 
     def propose(
         self, documents: Sequence[Document], each: int, worlds: Sequence[int]

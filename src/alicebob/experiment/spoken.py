@@ -25,6 +25,7 @@ __all__ = ["main", "spoken", "told"]
 REPORTS = {
     "explore": ("episodes", "report.json", "turns", "explore"),
     "propose": ("episodes", "report.json", "propose", "explore"),
+    "correct": ("episodes", "report.json", "correct", "explore"),
     "label": ("skills", "report.json", "instruction", "skills"),
     "think": ("skills", "report.json", "thoughts", "skills"),
     "committee": ("skills", "report.json", "committee", "skills"),

@@ -27,11 +27,9 @@ from pydantic import Field
 
 from alicebob import dataset
 from alicebob.alice.correct import counsel_in
-from alicebob.alice.embedded import learned
 from alicebob.methods.parts import Exploration, Method, Round, Said, Trained, part
 from alicebob.methods.rft import WIDTH, tasks_and_open_play
 from alicebob.methods.shared import as_he_is, nothing_back, sft, shares_of, trained_on_skills
-from alicebob.rollout import play_all
 from alicebob.settings import Block, Share
 from alicebob.trace import (
     AIMLESS,
@@ -41,6 +39,7 @@ from alicebob.trace import (
     ERROR,
     OPEN_PLAY,
     RIGHT,
+    UNJUDGED,
     Episode,
     Outcome,
     Skill,
@@ -77,15 +76,13 @@ def corrected_play(round_: Round) -> Exploration:
     """Let Bob play `explore.episodes` episodes, each in a world of its own, with Alice by."""
     params, alice, own = round_.params, round_.alice, _own(round_)
     tasks = tasks_and_open_play(round_, "step", own.open_play)
-    known = alice.recall(round_.inherited("episodes")).copy()
+    known = alice.recall(round_.inherited("episodes"))
     bob = as_he_is(round_, round_.inherited("bob"), WIDTH)
-    actor = alice.correct(bob, known, own.lead, reflects=params.bob.turns != 1)
-    with round_.bar("explore", len(tasks)) as bar:
-        played = play_all(tasks, round_.world, actor, round_.scratch / "plays", done=bar.episode)
+    played, known, asked = alice.correct(tasks, bob, known, own.lead, params.bob.turns != 1)
     about = (
         "Bob's play under Alice's eyes: every turn has her verdict and what she would have done."
     )
-    return Exploration(learned(played, known), known, about, alices=False)
+    return Exploration(played, known, about, alices=False, report=asked)
 
 
 @part("step.counsel", "step.masked", "bob.turns", "skills.max_turns")
@@ -98,7 +95,7 @@ def lessons(round_: Round) -> Said:
     for episode in dataset.read_episodes(round_.read("episodes")):
         turns = [_turn(turn, own.masked) for turn in episode.turns]
         for turn in episode.turns:
-            tally.update(tag for tag in (RIGHT, ERROR, CORRECTION) if tag in turn.tags)
+            tally.update(tag for tag in (RIGHT, ERROR, CORRECTION, UNJUDGED) if tag in turn.tags)
         if not episode.meta.get("target") or episode.outcome is Outcome.SUCCESS:
             skills.append(_skill(episode, round_.id, 0, _once(turns)))
         if own.counsel:

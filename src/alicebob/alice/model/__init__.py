@@ -1,1 +1,1 @@
-"""Alice by a language model: her verbs but `correct`, in whatever room, and their prompts."""
+"""Alice by a language model: her verbs, in whatever room, and their prompts."""

@@ -28,7 +28,17 @@ from alicebob.policies.endpoint import Completion
 from alicebob.progress import tell
 from alicebob.untrusted import printable
 
-__all__ = ["Answer", "Asker", "Tally", "note", "one_line", "prompt", "prompt_hash", "template"]
+__all__ = [
+    "Answer",
+    "Asker",
+    "Tally",
+    "note",
+    "one_line",
+    "prompt",
+    "prompt_hash",
+    "read_as",
+    "template",
+]
 
 LONGEST = 4000  # characters of an answer that are quoted back for repair
 #: Questions that are kept whole: the first ones, and the first of those not answered at once.
@@ -176,17 +186,8 @@ class Asker(Generic[A]):
             return None, [{"text": text[:LONGEST], "reason": str(error)}]
 
     def _fitting(self, number: int, text: str) -> A:
-        """Read one JSON object; raises ValueError with a reason where there is none that fits."""
-        try:
-            data = json.loads(_object(text))
-        except (ValueError, RecursionError):
-            raise ValueError("It holds no valid JSON object.") from None
-        try:
-            answer = self.shape.model_validate(data)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the object"
-            raise ValueError(f"{where}: {first['msg']}.") from None
+        """Read an answer and check it; raises ValueError with a reason."""
+        answer = read_as(self.shape, text)
         self.check(number, answer)
         return answer
 
@@ -259,9 +260,21 @@ class Asker(Generic[A]):
         return hashlib.sha256(named.encode("utf-8", "backslashreplace")).hexdigest()[:24]
 
 
-def _object(text: str) -> str:
-    """Return what may be a JSON object in a text: from the first brace to the last."""
-    return text[text.find("{") : text.rfind("}") + 1]
+def read_as(shape: type[A], text: str) -> A:
+    """Read one JSON object of a shape, whatever stands around it.
+
+    Raises ValueError with a reason, for the model to read, where there is none that fits.
+    """
+    try:
+        data = json.loads(text[text.find("{") : text.rfind("}") + 1])
+    except (ValueError, RecursionError):
+        raise ValueError("It holds no valid JSON object.") from None
+    try:
+        return shape.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the object"
+        raise ValueError(f"{where}: {first['msg']}.") from None
 
 
 def one_line(text: str) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from alicebob.alice.model.asking import Answer, prompt
+from alicebob.alice.model.asking import Answer, prompt, read_as
 from alicebob.alice.model.role import Role
 from alicebob.alice.model.shapes import line, record
 from alicebob.alice.model.transcript import quoted, shown
@@ -63,7 +63,6 @@ def _prompt(live: Live) -> str:
 def _read(text: str) -> str:
     """Return the query in an answer, "" where it is none."""
     try:
-        query = Query.model_validate_json(text[text.find("{") : text.rfind("}") + 1]).query
-    except ValidationError:
+        return " ".join(read_as(Query, text).query.split())
+    except ValueError:
         return ""
-    return " ".join(query.split())

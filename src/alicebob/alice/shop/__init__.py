@@ -50,5 +50,5 @@ ROOM = Room(
     reads=MappingProxyType({"label": ("skills.max_turns",)}),
     priors=MappingProxyType(PRIORS),
     guide=correct.ShopGuide,
-    attempt=correct.ShopGuide,
+    attempt=correct.ShopGuide.acting,
 )

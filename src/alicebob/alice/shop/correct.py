@@ -1,10 +1,12 @@
 """Correct: what Alice would do on the page somebody else has got to, for what he is asked.
 
-She searches for what the request says, opens the offer that bears most of its words within its
-price, by its title and by what she has read of it before, chooses the options that the request
-names, and buys. His action is right where it is hers, opens an offer as good, or chooses another
-option that is asked for. Invariant: she goes by the request and by what can be read. Does not: know
-what the shop rewards.
+She searches for what the request says, opens the offer whose title bears most of its words within
+its price (of several the one of which she has read most of them before), chooses the options that
+the request names, and buys. His action is right where it is hers, opens an offer of as good a
+title, or chooses another option that is asked for. From an offer that he has opened she goes back
+for its price alone: that another would have suited better does not stand on its page, and who sees
+one page at a time would learn to go back from any. Invariant: what is right follows from the
+request and the page. Does not: know what the shop rewards.
 """
 
 from __future__ import annotations
@@ -33,9 +35,16 @@ _WORD = re.compile(r"[a-z0-9][a-z0-9.'-]*")
 class ShopGuide:
     """Her counsel in one episode."""
 
-    def __init__(self, memory: Memory, without: Collection[str], live: Live) -> None:
-        self._known, self._reader = memory.products, Reader()
-        self._best: set[str] = set()  # the offers that suit best, of the results seen last
+    @classmethod
+    def acting(cls, memory: Memory, without: Collection[str], live: Live) -> ShopGuide:
+        """Return one that chooses an offer by its title and by what she has read of it alike."""
+        return cls(memory, without, live, acts=True)
+
+    def __init__(
+        self, memory: Memory, without: Collection[str], live: Live, acts: bool = False
+    ) -> None:
+        self._known, self._reader, self._acts = memory.products, Reader(), acts
+        self._affordable = False  # whether the results seen last had an offer within the limit
         self._right: dict[str, Counsel] = {}  # what she would say to each action that is right here
 
     def counsel(self, live: Live) -> Counsel:
@@ -78,8 +87,7 @@ class ShopGuide:
             return self._offers(page, wish, limit)
         if page.kind == "sub_page":
             return [Counsel("click[< prev]")]
-        asin = str(live.info["product"])
-        if self._best and asin not in self._best:
+        if self._affordable and not _within(page.price, limit):
             return [Counsel("click[< prev]")]
         groups, chosen = options_on(page, live.info), live.info["options"]
         lacking = [
@@ -95,15 +103,25 @@ class ShopGuide:
         worth = {offer.asin: self._suits(offer, wanted, limit) for offer in page.offers}
         if not worth:
             return [Counsel("click[back to search]")]
-        self._best = {asin for asin, value in worth.items() if value == max(worth.values())}
-        return [Counsel(f"click[{asin.lower()}]") for asin in worth if asin in self._best]
+        most = max(worth.values())
+        self._affordable, _ = most
+        best = [asin for asin, value in worth.items() if value == most]
+        best.sort(key=lambda asin: -len(wanted & self._read_of(asin)))
+        return [Counsel(f"click[{asin.lower()}]") for asin in best]
 
     def _suits(self, offer: Offer, wanted: set[str], limit: float) -> tuple[bool, int]:
         """Return whether an offer is within the limit, and how many wanted words it bears."""
-        known = self._known.get(offer.asin)
-        texts = [offer.title, *(known.lines if known is not None else ())]
-        affordable = min(prices(offer.price), default=0.0) <= limit
-        return affordable, len(wanted & _words(" ".join(texts)))
+        words = _words(offer.title) | (self._read_of(offer.asin) if self._acts else set())
+        return _within(offer.price, limit), len(wanted & words)
+
+    def _read_of(self, asin: str) -> set[str]:
+        """Return the words that she has read on an offer's own pages."""
+        known = self._known.get(asin)
+        return _words(" ".join(known.lines)) if known is not None else set()
+
+
+def _within(price: str, limit: float) -> bool:
+    return min(prices(price), default=0.0) <= limit
 
 
 def _wish(told: str) -> tuple[str, float]:

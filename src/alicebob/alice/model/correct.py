@@ -1,0 +1,145 @@
+"""Correcting by a language model: at each of Bob's turns, is it right, and what would be?
+
+One question a turn, and one chance of repair. Where what comes of it is no answer the turn is
+neither right nor wrong: it is done as he wrote it, and not learnt. His episode is watched with the
+room's senses, so that it teaches what it would have taught the embedded Alice. Does not: act.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pydantic import Field
+
+from alicebob.alice.correct import Judged
+from alicebob.alice.model.asking import Answer, one_line, prompt, read_as
+from alicebob.alice.model.role import Role
+from alicebob.alice.model.shapes import line, record
+from alicebob.alice.model.transcript import quoted, shown
+from alicebob.alice.room import Counsel, Watch
+from alicebob.envs import World
+from alicebob.envs.hooks import FREE, actions_of
+from alicebob.policies import Live, Reply
+from alicebob.sight import as_shown
+from alicebob.trace import MENDED
+
+__all__ = ["Correcting"]
+
+MOST = 200  # characters of a thought, and of an action
+SHOWN = 6  # turns of what was done so far
+
+
+class Correction(Answer):
+    """Whether a step is right; if not, the thought and the action that would be."""
+
+    right: bool
+    thought: str = Field("", max_length=MOST)
+    action: str = Field("", max_length=MOST)
+
+
+class Correcting:
+    """The teacher that plays a role; `watch` makes the senses for the info of a reset."""
+
+    def __init__(
+        self, role: Role, world: World, watch: Callable[[Mapping[str, Any]], Watch]
+    ) -> None:
+        self._chat, self._actions, self._watch = role.chat(), actions_of(world()), watch
+        self._watches: dict[int, Watch] = {}
+
+    def start(self, wave: Sequence[Live]) -> None:
+        """Begin to watch each episode; see `alicebob.alice.correct.Teacher`."""
+        self._watches = {id(live): self._watch(live.info) for live in wave}
+
+    def judge(self, lives: Sequence[Live], replies: Sequence[Reply]) -> list[Judged]:
+        """Ask of all steps at once; see `alicebob.alice.correct.Teacher`."""
+        offered = [self._offered(live) for live in lives]
+        forms = [_form(some, each.action) for some, each in zip(offered, replies, strict=True)]
+        asked = [
+            _question(live, reply, some)
+            for live, reply, some in zip(lives, replies, offered, strict=True)
+        ]
+        found: dict[int, Judged] = {}
+        again: dict[int, list[str]] = {}
+        for number, answer in self._chat.answers([[text] for text in asked], forms):
+            try:
+                found[number] = _judged(answer.text, replies[number], offered[number])
+            except ValueError as error:
+                repair = prompt("repair", reason=str(error))
+                again[number] = [asked[number], answer.text or "(nothing)", repair]
+        order = sorted(again)
+        mended = self._chat.answers([again[n] for n in order], [forms[n] for n in order])
+        for place, answer in mended if order else ():
+            number = order[place]
+            try:
+                judged = _judged(answer.text, replies[number], offered[number], (MENDED,))
+                found[number] = judged
+            except ValueError:
+                found[number] = Judged(None, None)
+        return [found[number] for number in range(len(lives))]
+
+    def took(self, live: Live, action: str) -> None:
+        """Let the senses see it; see `alicebob.alice.correct.Teacher`."""
+        self._watches[id(live)].before(live, action)
+
+    def close(self, live: Live) -> Mapping[str, Any]:
+        """Return what the senses found; see `alicebob.alice.correct.Teacher`."""
+        return self._watches.pop(id(live)).close(live)
+
+    def _offered(self, live: Live) -> list[str]:
+        """Return the actions that there are at a turn, as they are shown there."""
+        actions = live.info.get("admissible_actions", self._actions)
+        return [as_shown(action, live.observation) for action in actions]
+
+
+def _question(live: Live, reply: Reply, offered: Sequence[str]) -> str:
+    return prompt(
+        "correct",
+        instruction=quoted(live.task.instruction or "(none)"),
+        turns=shown(live.turns[-SHOWN:], thoughts=True) or "(nothing yet)",
+        observation=quoted(live.observation),
+        actions=quoted("\n".join(offered)) or "(any words)",
+        step=quoted(f"Thought: {reply.thought}\nAction: {reply.action}"),
+    )
+
+
+def _form(offered: Sequence[str], his: str) -> dict[str, Any]:
+    """Return the schema of an answer: another action than his, of those that there are."""
+    whole = [each for each in offered if FREE not in each and each.lower() != his.lower()]
+    kinds: list[dict[str, Any]] = [{"enum": whole}] if whole else []
+    kinds += [{**line(1, MOST), "pattern": _pattern(each)} for each in offered if FREE in each]
+    action = {"anyOf": kinds} if kinds else line(1, MOST)
+    wrong = record(right=False, thought=line(1, MOST), action=action)
+    return {"anyOf": [record(right=True, thought="", action=""), wrong]}
+
+
+def _pattern(action: str) -> str:
+    """Return a regular expression for an action in which something is free."""
+    before, _, after = action.partition(FREE)
+    return f"^{re.escape(before)}[^\\x00-\\x1f\\x7f-\\x9f\\[\\]]+{re.escape(after)}$"
+
+
+def _judged(text: str, reply: Reply, offered: Sequence[str], tags: tuple[str, ...] = ()) -> Judged:
+    """Read a verdict; raises ValueError, in words that the model can act on, for one that is none.
+
+    A right step is as he wrote it; a wrong one has another action, of those that there are.
+    """
+    said = read_as(Correction, text)
+    if said.right:
+        his = Counsel(reply.action, reply.thought, tags)
+        return Judged(his, his)
+    one_line(said.thought)
+    one_line(said.action)
+    thought, action = " ".join(said.thought.split()), " ".join(said.action.split())
+    if action.lower() == reply.action.lower():
+        raise ValueError("The action is the one that is judged wrong; name another.")
+    if offered and not any(_is(action, each) for each in offered):
+        raise ValueError("The action is none of those that there are.")
+    return Judged(Counsel(action, thought, tags), None)
+
+
+def _is(action: str, offered: str) -> bool:
+    if FREE in offered:
+        return re.fullmatch(_pattern(offered), action, re.IGNORECASE) is not None
+    return action.lower() == offered.lower()
