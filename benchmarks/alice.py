@@ -221,7 +221,7 @@ def corrected(
 ) -> dict[str, Any]:
     """Let the model judge the steps of random play in four worlds, after each mistake its own."""
     begun = time.process_time()
-    model = Correcting(role, WORLD, ROOM.watch)
+    model = Correcting(role, WORLD, functools.partial(ROOM.watch, round_.memory))
     model._chat._load = loaded
     both = Both(model, Guided(functools.partial(ROOM.guide, round_.memory, ())))
     told = next(trial for trial in suite_of(WORLD()) if trial.name == "collect_wood").instruction

@@ -78,7 +78,7 @@ class Watched:
     def act(self, lives):
         replies = self.policy.act(lives)
         for live, reply in zip(lives, replies, strict=True):
-            live.memory = live.memory or ROOM.watch(live.info)
+            live.memory = live.memory or ROOM.watch(ROOM.memory(), live)
             live.memory.before(live, reply.action)
         return replies
 

@@ -52,7 +52,8 @@ def knowing(*events):
 
     All else that she can do is known to be of no use. `events` are those that she goes for.
     """
-    known = Knowledge(episodes=40, events=dict.fromkeys(events, 4))
+    vitals = dict.fromkeys(("health", "food", "drink", "energy"), 9)
+    known = Knowledge(episodes=40, events=dict.fromkeys(events, 4), vitals=vitals)
     known.things |= {name: Thing(4, 900, 0, 90, 90) for name in OPEN}
     known.things |= {name: Thing(4, 900, 0, 9) for name in ("water", "tree", "stone", "plant")}
     known.things["zombie"] = Thing(4, 90, 30, near=20, hurt=9)

@@ -1,5 +1,6 @@
 """STeP with a language model as the teacher: judged turn by turn, or neither right nor wrong."""
 
+import functools
 import json
 import re
 from types import SimpleNamespace
@@ -150,7 +151,8 @@ def test_a_model_teaches_where_the_embedded_alice_knows_no_better():
 
     task = Task("t", 1, "Find the gold.", max_turns=6)
     with answering(answer) as server:
-        teacher = Correcting(chat_of(server), Tower, room("anywhere").watch)
+        watch = functools.partial(room("anywhere").watch, None)
+        teacher = Correcting(chat_of(server), Tower, watch)
         (episode,) = play([Tower()], Corrected(Idle(), teacher, 1.0, True), [task], "tower")
     assert [verdict(turn) for turn in episode.turns] == [ERROR, CORRECTION] * 3
     assert "evidence" in episode.meta
@@ -178,7 +180,8 @@ def test_what_a_model_may_answer_is_an_action_that_there_is(spec, base, tmp_path
     sampling = {"context": 6000, "max_new_tokens": 3000, "temperature": 1.0}
     model = load_base(base)
     role = SimpleNamespace(chat=lambda: LocalChat(lambda: model, **sampling))
-    teacher = Correcting(role, world, room("grid" if spec == "crafter" else "shop").watch)
+    where = room("grid" if spec == "crafter" else "shop")
+    teacher = Correcting(role, world, functools.partial(where.watch, where.memory()))
     text, info = env.reset(seed=3, options=options)
     live = Live(Task("t", 3, words, options), text, info, None)
     teacher.start([live])

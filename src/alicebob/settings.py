@@ -186,6 +186,7 @@ class Explore(Block):
     episodes: Count
     max_turns: Count
     generation: Count
+    adapted: Share = 0.0
 
 
 class Skills(Block):

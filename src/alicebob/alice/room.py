@@ -99,7 +99,7 @@ class Room:
 
     `explorer` makes a policy of a memory, of wishes (weights of names to go for), and of the priors
     to leave out; its episodes' meta hold under EVIDENCE what they taught, and its turns carry an
-    INTENT tag. `watch` makes the senses for an episode by the info of its reset. `label` makes
+    INTENT tag. `watch` makes the senses for an episode at its beginning, by a memory. `label` makes
     skills of episodes, without thoughts, their turns as recorded, INTENT tags and all; `think`
     gives a skill its thoughts and `bare` none, and both take the INTENT tags away. `reworded` gives
     a skill another instruction, and `names` says whether one names what was achieved. `judge` gives
@@ -114,7 +114,7 @@ class Room:
 
     memory: type[Any]
     explorer: Callable[[Any, Mapping[str, float], Collection[str]], Policy]
-    watch: Callable[[Mapping[str, Any]], Watch]
+    watch: Callable[[Any, Live], Watch]
     label: Callable[[Sequence[Episode], str, World, Params], list[Skill]]
     think: Callable[[Skill], Skill]
     bare: Callable[[Skill], Skill]

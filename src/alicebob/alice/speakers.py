@@ -328,7 +328,8 @@ class Spoken:
         from alicebob.alice.model.correct import Correcting
 
         note(self.scratch / "asked" / "correct.json")
-        return functools.partial(Correcting, self._role(), self.world, self.room.watch)
+        watch = functools.partial(self.room.watch, memory)
+        return functools.partial(Correcting, self._role(), self.world, watch)
 
     def taught(self, episodes: Sequence[Episode]) -> dict[str, Any]:
         """Return how many steps the model was asked about, and what became of its answers."""

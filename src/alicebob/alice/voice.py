@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from alicebob.alice import correct
@@ -20,8 +21,9 @@ from alicebob.alice.propose import different
 from alicebob.alice.query import Asks
 from alicebob.alice.room import Room, room
 from alicebob.alice.speakers import Bars, Embedded, Said, Silent, Spoken
+from alicebob.draws import generator
 from alicebob.envs import World, factory
-from alicebob.envs.hooks import Trial, offers, room_of, task_free
+from alicebob.envs.hooks import Trial, offers, room_of, suite_of, task_free
 from alicebob.errors import UnknownName
 from alicebob.policies import Task
 from alicebob.progress import Bar
@@ -113,21 +115,51 @@ class Alice:
         """Return what she knew after the episodes of a folder."""
         return self.room.memory.load(episodes / MEMORY)
 
-    def free_tasks(self, episodes: int, max_turns: int, space: range) -> list[Task]:
-        """Return episodes without a task, as one persona or another, in worlds of her own."""
+    def free_tasks(
+        self,
+        episodes: int,
+        max_turns: int,
+        space: range,
+        asked: Mapping[str, float] = MappingProxyType({}),
+        adapted: float = 0.0,
+    ) -> list[Task]:
+        """Return episodes without a task, as one persona or another, in worlds of her own.
+
+        `adapted` is the share of worlds that begin as the trial of an event that is `asked` for
+        does, by these weights (EnvGen, arXiv 2403.12014), where a trial grants anything.
+        """
         params, env = self._params, self._world()
         worlds = -(-episodes // self._who("explore").visits)
         chosen = seeds(f"explore {self._round}", params.seed, worlds, space)
         personas = getattr(params.alice, "personas", None) or [""]
+        starts = self._starts(worlds, asked, adapted)
         return [
             Task(
                 f"{self._round}-explore-{number:04d}",
                 chosen[number % worlds],
-                options=task_free(env, personas[number % len(personas)]),
+                options={
+                    **task_free(env, personas[number % len(personas)]),
+                    **starts[number % worlds],
+                },
                 max_turns=max_turns,
             )
             for number in range(episodes)
         ]
+
+    def _starts(
+        self, worlds: int, asked: Mapping[str, float], adapted: float
+    ) -> list[Mapping[str, Any]]:
+        """Return by world the reset options that its start is adapted with, none for most."""
+        granted = {trial.name: trial.options for trial in suite_of(self._world()) if trial.options}
+        names = sorted(name for name in granted if asked.get(name, 0) > 0)
+        total = sum(asked[name] for name in names)
+        draw = generator("start", self._round, self._params.seed)
+        found: list[Mapping[str, Any]] = [{}] * worlds
+        for number in range(worlds) if names else ():
+            name = str(draw.choice(names, p=[asked[each] / total for each in names]))
+            if draw.random() < adapted:
+                found[number] = granted[name]
+        return found
 
     def explore(
         self, tasks: Sequence[Task], memory: Any, wishes: Mapping[str, float], prose: str

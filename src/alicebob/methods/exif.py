@@ -6,8 +6,11 @@ from collections.abc import Mapping
 
 from alicebob import dataset
 from alicebob.alice.feedback import Feedback
+from alicebob.envs import factory
+from alicebob.envs.hooks import offers
 from alicebob.methods.parts import Advice, Exploration, Method, Round, Said, part
 from alicebob.methods.shared import as_he_is, sft
+from alicebob.settings import Params
 
 __all__ = ["METHOD", "advice", "label_afterwards", "wander"]
 
@@ -16,16 +19,22 @@ EXPLORE = ("seed", "seeds.explore", "explore.episodes", "explore.max_turns")
 
 def wander(round_: Round, wishes: Mapping[str, float], prose: str) -> Exploration:
     """Let Alice play without a task, on what she knows, towards what is wished for."""
-    params, alice = round_.params, round_.alice
-    space = params.seeds.of("explore")
-    tasks = alice.free_tasks(params.explore.episodes, params.explore.max_turns, space)
+    params, alice, own = round_.params, round_.alice, round_.params.explore
+    space, adapted = params.seeds.of("explore"), getattr(own, "adapted", 0.0)
+    tasks = alice.free_tasks(own.episodes, own.max_turns, space, wishes, adapted)
     known = alice.recall(round_.inherited("episodes"))
     episodes, memory, prompts = alice.explore(tasks, known, wishes, prose)
     about = "Task-free play by the embedded Alice; each episode replays from its seed and actions."
     return Exploration(episodes, memory, about, wishes=wishes, prompts=prompts)
 
 
-@part(*EXPLORE, "feedback.strength", alice=["explore"])
+def _starts(params: Params) -> list[str]:
+    """Return the parameter of adapted starts, where some are wanted and there are trials."""
+    wanted = getattr(params.explore, "adapted", 0.0) and offers(factory(params.env.spec), "suite")
+    return ["explore.adapted"] if wanted else []
+
+
+@part(*EXPLORE, "feedback.strength", _starts, alice=["explore"])
 def steered(round_: Round) -> Exploration:
     """Explore what the last round's feedback asks for."""
     written, strength = Feedback.load(round_.inherited("feedback")), round_.params.feedback.strength

@@ -99,7 +99,7 @@ class _Mind:
 
     def __init__(self, explorer: Explorer, live: Live) -> None:
         self.explorer, self.draw, self.turns = explorer, live.draw, live.task.max_turns
-        self.trail = Trail(live.info)
+        self.trail = Trail()
         root = self.trail.arrive(live)
         self.chart: Chart = explorer.atlas.chart(world_of(live.task), root)
         self.kinds: dict[str, int] = {}  # taken in this episode

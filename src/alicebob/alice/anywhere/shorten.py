@@ -153,7 +153,7 @@ class Stage:
     def _retraced(self, episode: Episode) -> tuple[list[str], Memory] | None:
         task = Task(episode.id, episode.seed, options=dict(episode.options), max_turns=0)
         live = Live(task, "", {}, generator("retrace", episode.id))
-        trail = Trail(live.info)
+        trail = Trail()
         for number, (seen, info) in enumerate(retraced(self.env, episode, len(episode.turns) - 1)):
             if seen != episode.turns[number].observation:
                 return None

@@ -19,9 +19,14 @@ __all__ = ["Trail"]
 
 
 class Trail:
-    """The senses on one episode, from the info of its reset."""
+    """The senses on one episode, from its beginning."""
 
-    def __init__(self, info: Mapping[str, Any]) -> None:
+    @classmethod
+    def beside(cls, memory: Memory, live: Live) -> Trail:
+        """Return the senses for an episode in which another acts; what is known is no matter."""
+        return cls()
+
+    def __init__(self) -> None:
         self.keys: list[str] = []  # the situation before each turn
         self.actions: list[str] = []  # what is admissible now
         self._choices: dict[str, int] = {}

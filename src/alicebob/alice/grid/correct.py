@@ -44,12 +44,10 @@ class GridGuide:
     ) -> None:
         task = live.task
         wishes = {task.target: ALONE} if task.target else {}
-        draw, begun = generator("counsel", task.id, task.seed), _begun(memory, live)
-        own = replace(live, draw=draw, info={**live.info, "inventory": begun})
+        own = replace(live, draw=generator("counsel", task.id, task.seed))
         left_out = tuple(without) if tries else (*without, "hoard")
         self._mind = Mind(memory, wishes, left_out, own, tries)
         self._senses = self._mind.senses
-        self._senses.info = live.info
         self._action, self._intent, self._tries = "", "", tries
 
     def counsel(self, live: Live) -> Counsel:
@@ -107,17 +105,3 @@ class GridGuide:
         if on in STANDING:
             return on
         return STANDING[0] if self._intent.startswith("find ") else ""
-
-
-def _begun(memory: Knowledge, live: Live) -> dict[str, int]:
-    """Return what an episode would begin with if nothing had been granted: all vitals, no item.
-
-    She takes what she begins with for her vitals, and how much for what is full.
-    """
-    held, granted = live.info["inventory"], live.task.options.get("inventory", {})
-    worked = [known for known in memory.intents.values() if known.worked]
-    items = {name for known in worked for name in (*(known.uses or {}), *known.required())}
-    full = max((n for name, n in held.items() if name not in granted), default=0)
-    return {
-        name: n if name not in granted else 0 if name in items else full for name, n in held.items()
-    }

@@ -99,7 +99,8 @@ class Mind:
     ) -> None:
         actions = list(live.info.get("admissible_actions", ()))
         self.draw, self.fights, self.tries = live.draw, "fight" not in without, tries
-        self.senses = Senses(knowledge, live.info, without)
+        granted = live.task.options.get("inventory", ())
+        self.senses = Senses(knowledge, live.info, without, granted)
         self.aims = Aims(self.senses, actions, wishes, live.draw, without)
         self.pursuit = Pursuit(self.senses, self.aims, live.draw)
         self.goal: Step | None = None

@@ -72,7 +72,8 @@ class Knowledge:
 
     `events` counts the episodes in which each event happened, `beside` what is found within two
     cells of each thing, `becomes` what things turned into by themselves, and `rest` the steps
-    slept and those in which she was hurt, "open" and "closed" on all sides.
+    slept and those in which she was hurt, "open" and "closed" on all sides. `vitals` are what an
+    episode begins with where nothing is granted, and how much of it.
     """
 
     episodes: int = 0
@@ -83,6 +84,7 @@ class Knowledge:
     beside: dict[str, dict[str, int]] = field(default_factory=dict)
     becomes: dict[str, dict[str, int]] = field(default_factory=dict)
     rest: dict[str, int] = field(default_factory=dict)
+    vitals: dict[str, int] = field(default_factory=dict)
 
     def thing(self, name: str) -> Thing:
         """Return what is known of a thing, to be added to."""
@@ -114,6 +116,8 @@ class Knowledge:
         for mine, more in ((self.beside, other.beside), (self.becomes, other.becomes)):
             for name, counts in more.items():
                 add(mine.setdefault(name, {}), counts)
+        for name, amount in other.vitals.items():
+            self.vitals[name] = max(amount, self.vitals.get(name, 0))
 
     def copy(self) -> Knowledge:
         """Return a copy that can be added to without touching this one."""
@@ -130,6 +134,7 @@ class Knowledge:
             "beside": {name: ordered(counts) for name, counts in sorted(self.beside.items())},
             "becomes": {name: ordered(counts) for name, counts in sorted(self.becomes.items())},
             "rest": ordered(self.rest),
+            "vitals": ordered(self.vitals),
         }
 
     @classmethod

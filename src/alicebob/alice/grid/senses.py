@@ -47,10 +47,18 @@ class Attempt:
 
 
 class Senses:
-    """The state of one episode as Alice sees it, and the evidence it gives."""
+    """The state of one episode as Alice sees it, and the evidence it gives.
+
+    What it begins with she takes for her vitals, and how much for what is full; of what was
+    `granted` to begin with, only what is known to be a vital is one.
+    """
 
     def __init__(
-        self, knowledge: Knowledge, info: Mapping[str, Any], without: Collection[str] = ()
+        self,
+        knowledge: Knowledge,
+        info: Mapping[str, Any],
+        without: Collection[str] = (),
+        granted: Collection[str] = (),
     ) -> None:
         self.evidence = Evidence(knowledge)
         self.model = self.evidence.model
@@ -58,8 +66,12 @@ class Senses:
         self.map = WorldMap("recall" not in without)
         self.info = info
         self._heals = "heal" not in without  # a prior
-        self.vitals = [name for name, amount in info["inventory"].items() if amount > 0]
-        self.full = {name: info["inventory"][name] for name in self.vitals}
+        known = knowledge.vitals
+        full = {n: known.get(n, 0) if n in granted else a for n, a in info["inventory"].items()}
+        self.full = {name: amount for name, amount in full.items() if amount > 0}
+        self.vitals = list(self.full)
+        if not granted:
+            self.evidence.found.vitals |= self.full
         self.held: dict[str, int] = {}
         self.front = ""
         self.done: dict[str, int] = {}

@@ -19,10 +19,11 @@ __all__ = ["GridWatch", "plain", "take"]
 
 
 class GridWatch:
-    """The senses on one episode, from the info of its reset."""
+    """The senses on one episode, from its beginning."""
 
-    def __init__(self, info: Mapping[str, Any]) -> None:
-        self._senses = Senses(Knowledge(), info)
+    def __init__(self, memory: Knowledge, live: Live) -> None:
+        known, granted = Knowledge(vitals=memory.vitals), live.task.options.get("inventory", ())
+        self._senses = Senses(known, live.info, granted=granted)
 
     def before(self, live: Live, action: str) -> None:
         """Take in the state before an action, and the action for what it is."""

@@ -40,17 +40,15 @@ class Correction(Answer):
 
 
 class Correcting:
-    """The teacher that plays a role; `watch` makes the senses for the info of a reset."""
+    """The teacher that plays a role; `watch` makes the senses for an episode."""
 
-    def __init__(
-        self, role: Role, world: World, watch: Callable[[Mapping[str, Any]], Watch]
-    ) -> None:
+    def __init__(self, role: Role, world: World, watch: Callable[[Live], Watch]) -> None:
         self._chat, self._actions, self._watch = role.chat(), actions_of(world()), watch
         self._watches: dict[int, Watch] = {}
 
     def start(self, wave: Sequence[Live]) -> None:
         """Begin to watch each episode; see `alicebob.alice.correct.Teacher`."""
-        self._watches = {id(live): self._watch(live.info) for live in wave}
+        self._watches = {id(live): self._watch(live) for live in wave}
 
     def judge(self, lives: Sequence[Live], replies: Sequence[Reply]) -> list[Judged]:
         """Ask of all steps at once; see `alicebob.alice.correct.Teacher`."""

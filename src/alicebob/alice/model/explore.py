@@ -27,11 +27,11 @@ __all__ = ["Watched", "explore", "texts"]
 
 WIDTH = 16  # episodes that a model on this machine plays at once
 
-Senses = Callable[[Mapping[str, Any]], Watch]
+Senses = Callable[[Live], Watch]
 
 
 class Watched:
-    """A policy whose episodes are watched; `watch` makes the senses for the info of a reset."""
+    """A policy whose episodes are watched; `watch` makes the senses for an episode."""
 
     def __init__(self, policy: Policy, watch: Senses) -> None:
         self.policy, self._watch = policy, watch
@@ -40,7 +40,7 @@ class Watched:
     def start(self, wave: Sequence[Live]) -> None:
         """Begin to watch each episode of the wave."""
         self.policy.start(wave)
-        self._watches = {id(live): self._watch(live.info) for live in wave}
+        self._watches = {id(live): self._watch(live) for live in wave}
 
     def act(self, lives: Sequence[Live]) -> list[Reply]:
         """Let the policy act, and watch what it does."""
@@ -91,7 +91,8 @@ def explore(
     """
     memory = memory.copy()
     endpoint = role.endpoint() if role.served else None
-    build = functools.partial(_build, role, world, endpoint, room.watch)
+    watch = functools.partial(room.watch, memory)
+    build = functools.partial(_build, role, world, endpoint, watch)
     actor = Actor(build, WIDTH, model_workers())
     if endpoint is not None:
         actor = Actor(build, 1, endpoint.concurrency, threads=True)

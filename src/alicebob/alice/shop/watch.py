@@ -43,9 +43,9 @@ class Reader:
 
 
 class ShopWatch:
-    """Reads every page of an episode; the info of its reset says nothing that a page does not."""
+    """Reads every page of an episode, whatever was known before."""
 
-    def __init__(self, info: Mapping[str, Any]) -> None:
+    def __init__(self, memory: Memory, live: Live) -> None:
         self._reader = Reader()
 
     def before(self, live: Live, action: str) -> None:
