@@ -1,5 +1,6 @@
 """DPO: the loss and gradient of the formula, whatever is read once, packed or resumed."""
 
+import itertools
 import json
 import math
 import os
@@ -67,21 +68,28 @@ def network(base):
     return model
 
 
-def plainly(model, rows):
-    """Return the log-probability of what is answered in rows, each read alone."""
-    total = 0.0
-    for each in rows:
+def plainly(model, rows, others=()):
+    """Return the log-probability of what is answered in rows, each read alone, and its tokens.
+
+    What a row begins with as another does is left out.
+    """
+    total, tokens = 0.0, 0
+    for number, each in enumerate(rows):
+        alike = zip(each.ids, others[number].ids if others else (), strict=False)
+        same = len([*itertools.takewhile(lambda two: two[0] == two[1], alike)])
+        learnt = torch.tensor([mask if n >= same else 0 for n, mask in enumerate(each.mask)][1:])
         logits = model(torch.tensor([each.ids]), use_cache=False).logits[0, :-1]
         chosen = logits.log_softmax(-1).gather(1, torch.tensor(each.ids[1:])[:, None])[:, 0]
-        total = total + (chosen * torch.tensor(each.mask[1:])).sum()
-    return total
+        total, tokens = total + (chosen * learnt).sum(), tokens + int(learnt.sum())
+    return total, tokens
 
 
-def formula(model, pairs, references):
+def formula(model, pairs, references, nll=0.0):
     losses = []
     for (won, lost), (first, second) in zip(pairs, references, strict=True):
-        margin = plainly(model, won) - first - plainly(model, lost) + second
-        losses.append(-torch.nn.functional.logsigmoid(BETA * margin))
+        margin = plainly(model, won)[0] - first - plainly(model, lost)[0] + second
+        own, tokens = plainly(model, won, [*lost, *[Row((), ())] * len(won)])
+        losses.append(-torch.nn.functional.logsigmoid(BETA * margin) - nll * own / max(1, tokens))
     return torch.stack(losses).sum()
 
 
@@ -103,13 +111,14 @@ WAYS = {
 }
 
 
+@pytest.mark.parametrize("nll", [0.0, 0.7])
 @pytest.mark.parametrize("way", WAYS)
-def test_loss_and_gradient_are_those_of_the_formula_on_each_row_alone(network, pairs, way):
-    objective = Preference(network, BETA, 64, **WAYS[way])
+def test_loss_and_gradient_are_those_of_the_formula_on_each_row_alone(network, pairs, way, nll):
+    objective = Preference(network, BETA, 64, **WAYS[way], nll=nll)
     exact = network.double()
     # Any references: what both sides begin with cancels out of the first, as of the second.
     differ = [(0.5 * n, -1.0 + n) for n in range(len(pairs))]
-    right = formula(exact, pairs, differ)
+    right = formula(exact, pairs, differ, nll)
     expected = gradient(exact, right)
     items = [
         replace(sides_of(*pair, share=objective.share), reference=reference)

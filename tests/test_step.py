@@ -39,6 +39,11 @@ from alicebob.trace import AIMLESS, CORRECTED, CORRECTION, ERROR, REFLECTION, RI
 CRAFTER = World("crafter", {"observation": "compact", "limit": "balrog"})
 SHOP = World("webshop", {"catalogue": "generated:600", "observation": "compact"})
 GRID = room("grid")
+#: A teacher that is a model: Bob himself, who knows nothing and is held to the form of his answers.
+SPOKEN = {
+    "alice": {"correct": "model", "model": "bob", "context": 4000, "max_new_tokens": 300},
+    "explore": {"episodes": 4, "max_turns": 8},
+}
 
 
 @pytest.fixture(scope="module")
@@ -435,9 +440,9 @@ def _costs(price, words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", ["laptop", "webshop"])
-def test_a_round_of_step_goes_on_from_one_of_exif(preset, tmp_path):
-    corrected = {"prev": "r001", "method": "step", "step": {"golden": 2.0}}
+@pytest.mark.parametrize(("preset", "more"), [("laptop", {}), ("webshop", {}), ("laptop", SPOKEN)])
+def test_a_round_of_step_goes_on_from_one_of_exif(preset, more, tmp_path):
+    corrected = {"prev": "r001", "method": "step", "step": {"golden": 2.0}, **more}
     rounds = {"r001": {"prev": "r000"}, "r002": corrected}
     tiny_rounds().lay_out(tmp_path, preset, more={"rounds": rounds})
     assert repro(tmp_path)[-1] == "feedback@r002"

@@ -2,7 +2,9 @@
 
 The loss of a pair is -log sigmoid(beta * (what the winner gained - what the loser gained)), where a
 gain is the summed log-probability of Bob's own tokens less that under the adapter he began with:
-observations are read and not counted, and no second model is in memory. Rows that both sides have
+observations are read and not counted, and no second model is in memory. With `nll` the winner's
+own negative log-likelihood, of a token in the mean, is added with that weight, which keeps the
+winner as likely as it was (iterative RPO, arXiv 2404.19733). Rows that both sides have
 cancel out and are left out; where two rows begin alike they are a tree, whose trunk is read once.
 Invariant: loss and gradient are those of each row read alone. Does not: choose the pairs.
 """
@@ -126,8 +128,9 @@ class Preference:
         collapse: float = float("inf"),
         share: bool = True,
         together: bool = True,
+        nll: float = 0.0,
     ) -> None:
-        self.model, self.beta, self.length = model, beta, length
+        self.model, self.beta, self.length, self.nll = model, beta, length, nll
         self.share, self.together = share, together
         self.guard: Guard | None = (CHANGE, -collapse)
 
@@ -201,7 +204,10 @@ class Preference:
             "ahead": torch.stack([(margin > 0).sum(), pairs]),
             "margin": torch.stack([margin.sum(), pairs]),
         }
-        return -nn.functional.logsigmoid(self.beta * margin).sum(), noted
+        loss = -nn.functional.logsigmoid(self.beta * margin).sum()
+        if self.nll:
+            loss = loss - self.nll * (found[:, 0] / counts[:, 0].clamp(min=1))[real].sum()
+        return loss, noted
 
     def weight(self, item: Sides) -> int:
         """See `Objective`: pairs count alike."""

@@ -28,7 +28,7 @@ __all__ = ["METHOD", "bob_on_each_task", "dpo", "paired"]
 
 PAIRS = "pairs.jsonl"  # in the round's folder of skills
 HOW = ("batch", "micro_batch", "gradient_checkpointing", "pack_tokens", "every", "patience")
-OWN = ("beta", "learning_rate", "epochs", "collapse")
+OWN = ("beta", "learning_rate", "epochs", "nll", "collapse")
 
 
 class Settings(Block):
@@ -45,6 +45,7 @@ class Settings(Block):
     beta: Annotated[float, Field(gt=0)] = 0.1
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     epochs: Annotated[float, Field(gt=0)] = 3
+    nll: Annotated[float, Field(ge=0)] = 0.0
     collapse: Annotated[float, Field(gt=0)] = 0.5
 
     @model_validator(mode="after")
@@ -134,7 +135,7 @@ def dpo(round_: Round) -> Trained:
         checkpointing=settings.gradient_checkpointing,
     )
     fitted, facts = learn(
-        Preference(model, own.beta, settings.pack_tokens, own.collapse, share, together),
+        Preference(model, own.beta, settings.pack_tokens, own.collapse, share, together, own.nll),
         read_pairs(round_.read("skills") / PAIRS),
         lambda skill: rows_of(skill, talk, bob.context, bob.turns),
         params.skills.validation_share,
