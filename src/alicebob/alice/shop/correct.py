@@ -3,10 +3,11 @@
 She searches for what the request says, opens the offer whose title bears most of its words within
 its price (of several the one of which she has read most of them before), chooses the options that
 the request names, and buys. His action is right where it is hers, opens an offer of as good a
-title, or chooses another option that is asked for. From an offer that he has opened she goes back
-for its price alone: that another would have suited better does not stand on its page, and who sees
-one page at a time would learn to go back from any. Invariant: what is right follows from the
-request and the page. Does not: know what the shop rewards.
+title, or chooses another option that is asked for; of a group in which none is, any will do, and
+she takes one rather than buy at once, as she does when she explores. From an offer that he has
+opened she goes back for its price alone: that another would have suited better does not stand on
+its page, and who sees one page at a time would learn to go back from any. Invariant: what is right
+follows from the request and the page. Does not: know what the shop rewards.
 """
 
 from __future__ import annotations
@@ -90,13 +91,17 @@ class ShopGuide:
         if self._affordable and not _within(page.price, limit):
             return [Counsel("click[< prev]")]
         groups, chosen = options_on(page, live.info), live.info["options"]
-        lacking = [
-            (name, value)
-            for name, values in groups.items()
-            if (value := _named(values, wish)) and str(chosen.get(name, "")).lower() != value
-        ]
-        options = [Counsel(f"click[{value}]", f"{name}: {value}") for name, value in lacking]
-        return options or [Counsel("click[buy now]", CHOSEN)]
+        buy = Counsel("click[buy now]", CHOSEN)
+        asked = {name: _named(values, wish) for name, values in groups.items()}
+        lacking = {
+            name: [value]
+            for name, value in asked.items()
+            if value and str(chosen.get(name, "")).lower() != value
+        }
+        if not lacking and not self._acts:
+            lacking = {n: some for n, some in groups.items() if not asked[n] and n not in chosen}
+            return [*_chosen(lacking), buy]
+        return _chosen(lacking) or [buy]
 
     def _offers(self, page: Page, wish: str, limit: float) -> list[Counsel]:
         wanted = _words(wish)
@@ -118,6 +123,11 @@ class ShopGuide:
         """Return the words that she has read on an offer's own pages."""
         known = self._known.get(asin)
         return _words(" ".join(known.lines)) if known is not None else set()
+
+
+def _chosen(options: Mapping[str, Collection[str]]) -> list[Counsel]:
+    pairs = ((name, value) for name, values in options.items() for value in values)
+    return [Counsel(f"click[{value}]", f"{name}: {value}") for name, value in pairs]
 
 
 def _within(price: str, limit: float) -> bool:
