@@ -17,7 +17,7 @@ from alicebob.alice.embedded import explore, learned
 from alicebob.alice.room import Counsel, room
 from alicebob.alice.shop.correct import ShopGuide
 from alicebob.alice.shop.memory import Memory
-from alicebob.alice.shop.reading import prices, read
+from alicebob.alice.shop.reading import options_on, prices, read
 from alicebob.alice.speakers import Embedded
 from alicebob.alice.validity import check
 from alicebob.bob.rows import IGNORED, pack, rows_of
@@ -429,6 +429,28 @@ def test_in_a_shop_she_goes_back_only_for_what_the_page_says(shop):
             shop.step("click[< prev]")
             guide.counsel(live)
     assert advice == {(True, True), (True, False), (False, False)}
+
+
+def test_in_a_shop_options_that_are_not_asked_for_are_as_good_as_each_other(shop):
+    (words, options), *_ = tasks_of(shop, "train", [3])
+    text, info = shop.reset(seed=3, options=options)
+    words = f"{words.partition(' with ')[0]}, and price lower than {10**6} dollars"
+    text = re.sub("(?<=Instruction: ).*", words, text)
+    live = correct.Live(Task("s", 3, words, options), text, info, None)
+    guide = ShopGuide(Memory(), (), live)
+    text, *_, live.info = shop.step(guide.counsel(live).action)
+    live.observation = re.sub("(?<=Instruction: ).*", words, text)
+    text, *_, live.info = shop.step(guide.counsel(live).action)
+    live.observation = re.sub("(?<=Instruction: ).*", words, text)
+    offered = [
+        v for values in options_on(read(live.observation), live.info).values() for v in values
+    ]
+    hers = guide.counsel(live).action
+    assert hers.lower() in [f"click[{value}]" for value in offered]  # as she does when she explores
+    for action in (*(f"click[{value}]" for value in offered), "click[buy now]"):
+        assert guide.approves(live, action, "") is not None
+    assert guide.approves(live, "click[description]", "") is None
+    assert ShopGuide.acting(Memory(), (), live).counsel(live).action.lower() == "click[buy now]"
 
 
 def _costs(price, words):
