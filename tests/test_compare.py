@@ -75,6 +75,22 @@ def test_what_a_worker_has_yet_to_take_in_has_not_failed(monkeypatch, workers, s
     assert arms._status() == {"exif.s1": state}
 
 
+@pytest.mark.parametrize(
+    ("last", "settling", "told"),
+    [("Success", 60.0, ["running", "success"]), ("Failed", 0.0, ["running", "failed"])],
+)
+def test_what_seems_to_have_failed_is_told_when_it_stays_so(monkeypatch, last, settling, told):
+    told_so_far = iter(["Running", "Failed", "Failed", *[last] * 9])
+    monkeypatch.setattr(arms, "_status", lambda: {"a": next(told_so_far)})
+    monkeypatch.setattr(arms, "revisions", dict)
+    monkeypatch.setattr(arms, "POLL", 0.0)
+    monkeypatch.setattr(arms, "SETTLING", settling)
+    lines = []
+    failed = arms.run(["a"], 1, lines.append)
+    assert lines == [f"a: {state}" for state in told]
+    assert failed == ["a"] * (last == "Failed")
+
+
 def test_an_arm_is_a_method_for_each_round_or_one_for_all(project):
     short, mixed, named = arms_of(["exif", "exif step", "low: exif train.epochs=2"], pairs)
     assert short.methods == ("exif",) * 3

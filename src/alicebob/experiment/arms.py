@@ -36,7 +36,7 @@ __all__ = ["Arm", "arms_of", "known", "queue", "revisions", "run"]
 
 UNDER_WAY = ("Running", "Queued")
 STATES = (*UNDER_WAY, "Success", "Failed")  # of several tasks of one name the first of these counts
-POLL, PATIENCE = 5.0, 120.0  # seconds
+POLL, PATIENCE, SETTLING = 5.0, 120.0, 30.0  # seconds
 WORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 NO_REPOSITORY = (
     "A comparison runs as DVC experiments, which need a Git repository with a commit; run "
@@ -219,8 +219,12 @@ def run(names: Sequence[str], at_once: int, tell: Callable[[str], None]) -> list
     on there, and is met again by the next call. Returns the names of what failed.
     """
     seen: dict[str, str] = {}
+    since: dict[str, float] = {}  # that it seems to have failed; its worker may yet say otherwise
     while True:
         states = {name: state for name, state in _status().items() if name in names}
+        for name in [each for each, state in states.items() if state == "Failed"]:
+            if time.monotonic() - since.setdefault(name, time.monotonic()) < SETTLING:
+                states[name] = "Running"
         for name, state in states.items():
             if seen.get(name) != state:
                 tell(f"{name}: {state.lower()}")
