@@ -1,10 +1,13 @@
 """Starts adapted by feedback: episodes that begin with what a trial of what is asked for grants."""
 
+from types import SimpleNamespace
+
 import pytest
 from test_plan import changed, planned, write  # noqa: F401 -- a fixture
 
 from alicebob.alice import Alice
 from alicebob.alice.embedded import explore
+from alicebob.alice.feedback import Feedback
 from alicebob.alice.grid.explore import Mind
 from alicebob.alice.room import room
 from alicebob.alice.validity import check
@@ -14,6 +17,7 @@ from alicebob.envs.hooks import suite_of
 from alicebob.errors import UsageError
 from alicebob.experiment import plan
 from alicebob.experiment.params import load_params
+from alicebob.methods import exif
 from alicebob.policies import Live, Task
 from alicebob.trace import OPEN_PLAY
 
@@ -71,6 +75,31 @@ def test_what_is_granted_is_no_vital_and_episodes_and_skills_replay(her, tmp_pat
     whole = [skill for skill in labelled if skill.name == OPEN_PLAY]
     assert whole
     assert all(skill.options == options for skill in labelled)
+
+
+def test_a_vital_that_is_granted_is_one_also_for_who_knows_nothing():
+    env, options = CRAFTER(), GRANTS["eat_cow"]
+    text, info = env.reset(seed=3, options=options)
+    live = Live(Task("b", 3, options=options, max_turns=60), text, info, generator("x"))
+    for known, full in ((GRID.memory(), 4), (GRID.memory(vitals={"food": 9}), 9)):
+        assert Mind(known, {}, (), live).senses.full["food"] == full
+
+
+def test_what_worlds_begin_with_does_not_depend_on_how_much_is_wished_for(tmp_path):
+    Feedback("r001", {}, {"collect_iron": 1.0}, "Iron.").save(tmp_path)
+    seen = []
+    alice = SimpleNamespace(
+        free_tasks=lambda *given: seen.append(given),
+        recall=lambda folder: None,
+        explore=lambda tasks, known, wishes, prose: seen.append(wishes) or ([], None, []),
+    )
+    params = SimpleNamespace(
+        explore=SimpleNamespace(episodes=3, max_turns=9, adapted=0.5),
+        seeds=SimpleNamespace(of=lambda name: range(9)),
+        feedback=SimpleNamespace(strength=0.0),
+    )
+    exif.steered(SimpleNamespace(params=params, alice=alice, inherited=lambda kind: tmp_path))
+    assert seen == [(3, 9, range(9), {"collect_iron": 1.0}, 0.5), {"collect_iron": 0.0}]
 
 
 def test_only_exploring_is_run_again_and_only_where_it_is_wanted(planned):  # noqa: F811

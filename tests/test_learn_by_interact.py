@@ -360,7 +360,7 @@ def round_of(tmp_path, monkeypatch, pool, **own):
     own = json.dumps({"sft": False, **own})
     rounds = f"  r001: {{prev: r000, method: learn_by_interact, learn_by_interact: {own}}}\n"
     write(tmp_path, rounds=rounds)
-    alice = SimpleNamespace(query=lambda: plainly)
+    alice = SimpleNamespace(query=lambda: plainly, alongside=lambda verb, actor: actor)
     return SimpleNamespace(
         params=load_params("r001"),
         world=CRAFTER,
@@ -460,7 +460,7 @@ def test_a_model_says_what_to_look_up_and_an_empty_answer_is_the_embedded_query(
         return {"query": "how to get wood"} if "> tree" in question else {"why": "no"}
 
     with answering(answer) as server:
-        ask = asking(SimpleNamespace(chat=lambda: chat(server)))
+        ask = asking(SimpleNamespace(shared=lambda: chat(server)))
         lives = [Live(Task("t", 1, "Get wood."), seen, {}, None) for seen in ("tree", "sea")]
         one, two = ask(lives)
         assert one == "how to get wood"

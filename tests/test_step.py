@@ -450,6 +450,14 @@ def test_in_a_shop_options_that_are_not_asked_for_are_as_good_as_each_other(shop
     for action in (*(f"click[{value}]" for value in offered), "click[buy now]"):
         assert guide.approves(live, action, "") is not None
     assert guide.approves(live, "click[description]", "") is None
+    _, values = next(iter(options_on(read(live.observation), live.info).items()))
+    others = [value for value in offered if value not in values]
+    live.observation = live.observation.replace(words, words.replace(",", f" {values[0]},", 1), 1)
+    assert guide.counsel(live).action.lower() == f"click[{values[0]}]"  # which is asked for
+    assert guide.approves(live, f"click[{values[-1]}]", "") is None
+    assert guide.approves(live, "click[buy now]", "") is None
+    assert all(guide.approves(live, f"click[{value}]", "") for value in others)
+    live.observation = live.observation.replace(f" {values[0]},", ",", 1)
     assert ShopGuide.acting(Memory(), (), live).counsel(live).action.lower() == "click[buy now]"
 
 

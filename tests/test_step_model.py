@@ -3,6 +3,7 @@
 import functools
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,11 +14,13 @@ from textworld import Tower
 
 from alicebob.alice import Alice
 from alicebob.alice.correct import Corrected, counsel_in
-from alicebob.alice.model.correct import Correcting
+from alicebob.alice.model.correct import Correcting, _form, _judged, _question
+from alicebob.alice.model.role import Role
+from alicebob.alice.model.shapes import record
 from alicebob.alice.room import room
 from alicebob.bob.rows import rows_of
 from alicebob.bob.tiny import RandomPolicy
-from alicebob.envs import World
+from alicebob.envs import World, make
 from alicebob.envs.hooks import tasks_of
 from alicebob.experiment.estimate import estimate
 from alicebob.experiment.params import load_params
@@ -28,9 +31,10 @@ from alicebob.policies.conversation import Conversation
 from alicebob.policies.endpoint import Endpoint
 from alicebob.policies.models import load_base
 from alicebob.rollout import Actor, play
-from alicebob.trace import AIMLESS, CORRECTION, ERROR, REFLECTION, RIGHT, UNJUDGED
+from alicebob.trace import AIMLESS, CORRECTION, ERROR, INVALID, REFLECTION, RIGHT, UNJUDGED
 
 CRAFTER = World("crafter", {"observation": "compact", "limit": "balrog"})
+GRID = room("grid")
 VERDICTS = (RIGHT, ERROR, CORRECTION, UNJUDGED)
 
 
@@ -40,7 +44,7 @@ def answering(answer):
 
 
 def chat_of(server):
-    return SimpleNamespace(chat=lambda: ServedChat(Endpoint(server.url, "m", concurrency=2)))
+    return SimpleNamespace(shared=lambda: ServedChat(Endpoint(server.url, "m", concurrency=2)))
 
 
 def said(right, thought="", action=""):
@@ -63,12 +67,10 @@ def played(server, tmp_path, monkeypatch, lead=1.0, turns=30):
     monkeypatch.setenv("ALICEBOB_ALICE_URL", server.url)
     alice = "{correct: model, model: 'served:m'}"
     write(tmp_path, rounds=f"  r001: {{prev: r000, method: step, alice: {alice}}}\n")
-    (tmp_path / "asked").mkdir()
     spare = {"adapter": tmp_path, "scratch": tmp_path, "ledger": tmp_path / "used.jsonl"}
     her = Alice(load_params("r001"), CRAFTER, "r001", **spare)
     tasks = [Task(f"t{n}", n, "Collect wood.", max_turns=turns) for n in range(3)]
-    monkeypatch.setenv("ALICEBOB_WORKERS", "1")
-    return her.correct(tasks, Actor(RandomPolicy, 2, 2), her.room.memory(), lead, True)
+    return her.correct(tasks, Actor(RandomPolicy, 3, 2), her.room.memory(), lead, True)
 
 
 def test_a_model_judges_every_step_and_what_is_wrong_is_followed_by_its_correction(
@@ -165,39 +167,93 @@ class Idle(RandomPolicy):
         return [Reply("wait") for _ in lives]
 
 
+OFFERED = ["go  north", "click[X (1+1)]", "search[...]", "put ... in ...", "w" * 300]
+
+
+@pytest.mark.parametrize(
+    ("said_", "played"),
+    [
+        ("go north", "go  north"),
+        ("CLICK[x (1+1)]", "click[X (1+1)]"),
+        ("search[red  shoes]", "search[red shoes]"),
+        ("put apple in box", "put apple in box"),
+        ("w" * 300, "w" * 300),
+        ("fly", ""),
+        ("search[...]", ""),
+        ("put apple in ...", ""),
+        ("search[Action: comics]", ""),
+        ("click[X (1+2)]", ""),
+        ("wait", ""),
+    ],
+)
+def test_what_a_model_has_instead_is_an_action_that_there_is_as_it_is_spelt(said_, played):
+    text = said(False, "why", said_)
+    if played:
+        assert _judged(text, Reply("wait"), OFFERED).hers.action == played
+    else:
+        with pytest.raises(ValueError, match=r"none of those|name another|must not hold"):
+            _judged(text, Reply("wait"), [*OFFERED, "wait"])
+
+
+def test_the_form_has_all_actions_but_his_and_nothing_else():
+    right, wrong = _form(OFFERED, "GO north")["anyOf"]
+    named, *free = wrong["properties"]["action"]["anyOf"]
+    assert named == {"enum": ["click[X (1+1)]", "w" * 300]}
+    assert [re.fullmatch(each["pattern"], "search[a b]") is not None for each in free] == [
+        True,
+        False,
+    ]
+    assert _form(["wait"], "wait") == right  # what else should he do?
+    assert _form([], "wait")["anyOf"][1]["properties"]["action"]["type"] == "string"
+
+
 @pytest.mark.parametrize("spec", ["crafter", "webshop"])
-def test_what_a_model_may_answer_is_an_action_that_there_is(spec, base, tmp_path, monkeypatch):
-    """Weights that know nothing, held to the form: whatever they write is of use or "right"."""
+def test_weights_that_know_nothing_name_actions_that_there_are(spec, base, tmp_path, monkeypatch):
+    """Held to the form of a wrong step, with the thought given, whatever they write is of use."""
     monkeypatch.setenv("ALICEBOB_CACHE", str(tmp_path))
     settings = {
         "crafter": {"observation": "compact"},
         "webshop": {"catalogue": "generated:200", "observation": "compact"},
     }
-    world = World(spec, settings[spec])
-    env = world()
-    asked = tasks_of(env, "train", [3]) if spec == "webshop" else [("Collect wood.", {})]
-    ((words, options),) = asked
-    sampling = {"context": 6000, "max_new_tokens": 3000, "temperature": 1.0}
-    model = load_base(base)
-    role = SimpleNamespace(chat=lambda: LocalChat(lambda: model, **sampling))
-    where = room("grid" if spec == "crafter" else "shop")
-    teacher = Correcting(role, world, functools.partial(where.watch, where.memory()))
+    env = make(spec, **settings[spec])
+    ((words, options),) = tasks_of(env, "train", [3])
     text, info = env.reset(seed=3, options=options)
-    live = Live(Task("t", 3, words, options), text, info, None)
-    teacher.start([live])
-    texts = [(text, info)]
     if spec == "webshop":
-        texts.append([env.step("search[shoes]")[i] for i in (0, 4)])
-    for live.observation, live.info in texts:
-        for _ in range(3):
-            (judged,) = teacher.judge([live], [Reply("dance", f"no {_}")])
-            if judged.hers is None:  # a thought that went on and on
-                continue
-            if judged.his is None:
-                names = [each.lower() for each in live.info["admissible_actions"]]
-                assert judged.hers.action.lower() in names or judged.hers.action[:7] == "search["
-            else:
-                assert judged.hers.action == "dance"
+        text, *_, info = env.step("search[shoes]")
+    live = Live(Task("t", 3, words, options), text, info, None)
+    offered = list(info["admissible_actions"])
+    wrong = _form(offered, "dance")["anyOf"][1]["properties"] | {"thought": "so"}
+    model = load_base(base)
+    chat = LocalChat(lambda: model, context=6000, max_new_tokens=3000, temperature=1.0)
+    asked = [[f"{_question(live, Reply('dance', str(n)), offered)}"] for n in range(6)]
+    answers = [found.text for _, found in chat.answers(asked, [record(**wrong)] * len(asked))]
+    named = {_judged(text, Reply("dance"), offered).hers.action for text in answers}
+    assert named <= set(offered)
+
+
+def test_a_step_that_is_no_action_is_not_learnt_whatever_the_model_says_of_it(
+    tmp_path, monkeypatch, base
+):
+    class Dancing(RandomPolicy):
+        def act(self, lives):
+            return [Reply("dance") for _ in lives]
+
+    with answering(lambda question, body: said(True)) as server:
+        teacher = Correcting(chat_of(server), CRAFTER, functools.partial(GRID.watch, GRID.memory()))
+        policy = Corrected(Dancing(), teacher, 1.0, True)
+        (episode,) = play([CRAFTER()], policy, [Task("t", 1, "Dance.", max_turns=5)], "crafter")
+    assert all({RIGHT, INVALID} <= {*turn.tags} for turn in episode.turns)
+    made = lessons([episode], tmp_path, turns=1)
+    talk = Conversation(load_base(base)[1])
+    assert not any(list(rows_of(skill, talk, 400, 1)) for skill in made.skills)
+
+
+def test_a_served_model_is_asked_from_one_process_about_few_at_once(tmp_path):
+    role = Role("served:m", "", "float32", 900, 0, 90, 0.0, 1.0)
+    many = Actor(RandomPolicy, 32, 8)
+    assert role.alongside(many) == replace(many, width=8, workers=1)
+    assert role.alongside(replace(many, threads=True)).workers == 8
+    assert replace(role, name="bob").alongside(many) == many
 
 
 def test_what_a_model_is_asked_about_steps_is_told_beforehand(tmp_path, monkeypatch):

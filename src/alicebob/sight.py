@@ -36,7 +36,7 @@ def with_side(thought: str, thing: str, action: str, observation: str) -> str:
 def as_shown(action: str, observation: str) -> str:
     """Return an action of the form verb[name] with its name spelt as the observation spells it."""
     verb, found, rest = action.partition("[")
-    if not found:
+    if not found or not rest.endswith("]"):
         return action
     name = rest[:-1]
     at = observation.lower().find(name)

@@ -116,7 +116,7 @@ def _query(params: Params, env: Any) -> Asked:
 
 
 def _correct(params: Params, env: Any) -> Asked:
-    """Return a request a turn, as long as Bob's episodes may be."""
+    """Return a request a turn, as long as Bob's episodes may be; what is asked again, not."""
     turns = params.explore.episodes * params.explore.max_turns
     shown = QUERIED * (_observation(env) + REPLY) + FRAME
     return Asked(turns, turns * shown, turns * ANSWER)

@@ -24,9 +24,9 @@ from alicebob.envs import World
 from alicebob.envs.hooks import Trial, task_free
 from alicebob.errors import UsageError
 from alicebob.figures import share
-from alicebob.progress import Bar
+from alicebob.progress import Bar, tell
 from alicebob.retrieval.documents import Document
-from alicebob.rollout import workers
+from alicebob.rollout import Actor, workers
 from alicebob.settings import Params
 from alicebob.trace import MENDED, OPEN_PLAY, UNJUDGED, Episode, Skill
 
@@ -147,6 +147,10 @@ class Embedded:
     def query(self) -> Asks:
         """Return what makes what asks for references; see `Alice.query`."""
         return query.plainly
+
+    def alongside(self, actor: Actor) -> Actor:
+        """Return who plays as an actor does, asked or not; see `Alice.alongside`."""
+        return actor
 
     def teaches(self, memory: Any) -> Teaches:
         """Return what makes the room's teacher; see `Alice.correct`.
@@ -322,6 +326,10 @@ class Spoken:
         note(self.scratch / "asked" / "query.json")
         return functools.partial(asking, self._role())
 
+    def alongside(self, actor: Actor) -> Actor:
+        """Return who plays as an actor does while the model is asked; see `Alice.alongside`."""
+        return self._role().alongside(actor)
+
     def teaches(self, memory: Any) -> Teaches:
         """Return what makes a teacher of the model; see `Alice.correct`."""
         from alicebob.alice.model.asking import note
@@ -333,9 +341,18 @@ class Spoken:
 
     def taught(self, episodes: Sequence[Episode]) -> dict[str, Any]:
         """Return how many steps the model was asked about, and what became of its answers."""
+        from alicebob.alice.model.asking import note
+
         tags = Counter(tag for episode in episodes for turn in episode.turns for tag in turn.tags)
-        asked = sum(len(episode.turns) for episode in episodes)
-        return {"correct": {"asked": asked, "repaired": tags[MENDED], "rejected": tags[UNJUDGED]}}
+        asked, lost = sum(len(episode.turns) for episode in episodes), tags[UNJUDGED]
+        if lost or tags[MENDED]:
+            note(self.scratch / "asked" / "repair.json")
+        if 2 * lost > asked:
+            tell(
+                f"Warning: alice.model said nothing of use of {lost} of {asked} of Bob's steps; it "
+                "may be too weak for this part, or alice.max_new_tokens too few."
+            )
+        return {"correct": {"asked": asked, "repaired": tags[MENDED], "rejected": lost}}
 
 
 def _lost(what: str, before: Sequence[Skill], after: Sequence[Skill]) -> dict[str, int]:

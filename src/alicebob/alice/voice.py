@@ -132,7 +132,7 @@ class Alice:
         worlds = -(-episodes // self._who("explore").visits)
         chosen = seeds(f"explore {self._round}", params.seed, worlds, space)
         personas = getattr(params.alice, "personas", None) or [""]
-        starts = self._starts(worlds, asked, adapted)
+        starts = self._starts(env, worlds, asked if adapted else {}, adapted)
         return [
             Task(
                 f"{self._round}-explore-{number:04d}",
@@ -147,10 +147,11 @@ class Alice:
         ]
 
     def _starts(
-        self, worlds: int, asked: Mapping[str, float], adapted: float
+        self, env: Any, worlds: int, asked: Mapping[str, float], adapted: float
     ) -> list[Mapping[str, Any]]:
         """Return by world the reset options that its start is adapted with, none for most."""
-        granted = {trial.name: trial.options for trial in suite_of(self._world()) if trial.options}
+        trials = suite_of(env) if asked else ()
+        granted = {trial.name: trial.options for trial in trials if trial.options}
         names = sorted(name for name in granted if asked.get(name, 0) > 0)
         total = sum(asked[name] for name in names)
         draw = generator("start", self._round, self._params.seed)
@@ -198,7 +199,7 @@ class Alice:
         Return the episodes, what she knows after, and what was asked.
         """
         who, known = self._who("correct"), memory.copy()
-        watched = correct.beside(actor, who.teaches(known), lead, reflects)
+        watched = correct.beside(who.alongside(actor), who.teaches(known), lead, reflects)
         with self._bar("explore", len(tasks), "episode") as bar:
             played = play_all(
                 tasks, self._world, watched, self._scratch / "plays", done=bar.episode
@@ -249,6 +250,14 @@ class Alice:
         """
         found: tuple[list[Verdicts], dict[str, Any]]
         found = self._who("judge").approve(skills, judges)
+        return found
+
+    def alongside(self, verb: str, actor: Actor) -> Actor:
+        """Return who plays as `actor` does while she is asked by a verb at each turn.
+
+        A model that is served is asked from one process, whose caps are then kept.
+        """
+        found: Actor = self._who(verb).alongside(actor)
         return found
 
     def query(self) -> Asks:

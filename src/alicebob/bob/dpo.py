@@ -3,9 +3,10 @@
 The loss of a pair is -log sigmoid(beta * (what the winner gained - what the loser gained)), where a
 gain is the summed log-probability of Bob's own tokens less that under the adapter he began with:
 observations are read and not counted, and no second model is in memory. With `nll` the winner's
-own negative log-likelihood, of a token in the mean, is added with that weight, which keeps the
-winner as likely as it was (iterative RPO, arXiv 2404.19733). Rows that both sides have
-cancel out and are left out; where two rows begin alike they are a tree, whose trunk is read once.
+own negative log-likelihood, of a token in the mean from where the two part, is added with that
+weight, against its becoming unlikely too (iterative RPO, arXiv 2404.19733). Rows that both sides
+have cancel out and are left out; where two rows begin alike they are a tree, whose trunk is read
+once.
 Invariant: loss and gradient are those of each row read alone. Does not: choose the pairs.
 """
 

@@ -32,6 +32,7 @@ REPORTS = {
     "judge": ("feedback", "asked.json", "judge", "feedback"),
     "advise": ("feedback", "asked.json", "feedback", "feedback"),
 }
+BY_TURN = "correct"  # of which each turn says what came of it, and nothing else is kept
 SHARES = ("whole", "mended", "rejected", "agreement")
 
 
@@ -78,8 +79,8 @@ def told(round_id: str) -> str:
             cells = [_cell(told[name]) if name in told else "-" for name in SHARES]
             rows.append([verb, str(told["asked"]), *cells])
         parts.append(aligned(rows))
-        paths = dict.fromkeys(str(_report(verb, round_id)) for verb in found)
-        parts.append(f"With what was refused, and why: {', '.join(paths)}")
+        paths = dict.fromkeys(str(_report(verb, round_id)) for verb in found if verb != BY_TURN)
+        parts += [f"With what was refused, and why: {', '.join(paths)}"] if paths else []
     return "\n\n".join("\n".join(map(printable, part.splitlines())) for part in parts)
 
 

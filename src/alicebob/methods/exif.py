@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from alicebob import dataset
 from alicebob.alice.feedback import Feedback
@@ -17,11 +18,19 @@ __all__ = ["METHOD", "advice", "label_afterwards", "wander"]
 EXPLORE = ("seed", "seeds.explore", "explore.episodes", "explore.max_turns")
 
 
-def wander(round_: Round, wishes: Mapping[str, float], prose: str) -> Exploration:
-    """Let Alice play without a task, on what she knows, towards what is wished for."""
+def wander(
+    round_: Round,
+    wishes: Mapping[str, float],
+    prose: str,
+    asked: Mapping[str, float] = MappingProxyType({}),
+) -> Exploration:
+    """Let Alice play without a task, on what she knows, towards what is wished for.
+
+    What is `asked` for is what worlds may begin with, by these weights (`explore.adapted`).
+    """
     params, alice, own = round_.params, round_.alice, round_.params.explore
     space, adapted = params.seeds.of("explore"), getattr(own, "adapted", 0.0)
-    tasks = alice.free_tasks(own.episodes, own.max_turns, space, wishes, adapted)
+    tasks = alice.free_tasks(own.episodes, own.max_turns, space, asked, adapted)
     known = alice.recall(round_.inherited("episodes"))
     episodes, memory, prompts = alice.explore(tasks, known, wishes, prose)
     about = "Task-free play by the embedded Alice; each episode replays from its seed and actions."
@@ -38,8 +47,9 @@ def _starts(params: Params) -> list[str]:
 def steered(round_: Round) -> Exploration:
     """Explore what the last round's feedback asks for."""
     written, strength = Feedback.load(round_.inherited("feedback")), round_.params.feedback.strength
-    asked = sorted(written.explore.items())
-    return wander(round_, {n: w * strength for n, w in asked if w > 0}, written.prose)
+    asked = {name: weight for name, weight in sorted(written.explore.items()) if weight > 0}
+    wishes = {name: weight * strength for name, weight in asked.items()}
+    return wander(round_, wishes, written.prose, asked)
 
 
 @part(alice=["label", "think"])

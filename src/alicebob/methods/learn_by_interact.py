@@ -185,7 +185,8 @@ def looking_up(round_: Round, adapter: Path, width: int) -> Actor:
     books = shelf(skills, own.retrieve, own.examples, own.tokens, embedder, round_.scratch)
     asks = round_.alice.query() if own.retrieve in ("model", "both") else None
     referring = functools.partial(References, books, asks)
-    return playing.actor(adapter, params.bob, round_.world, width, referring)
+    actor = playing.actor(adapter, params.bob, round_.world, width, referring)
+    return round_.alice.alongside("query", actor) if asks else actor
 
 
 METHOD = Method(

@@ -37,6 +37,7 @@ from alicebob.trace import (
     CORRECTION,
     COUNSEL,
     ERROR,
+    INVALID,
     OPEN_PLAY,
     RIGHT,
     UNJUDGED,
@@ -109,6 +110,8 @@ def _turn(turn: Turn, masked: bool) -> Turn:
     thought, tags = turn.thought, [tag for tag in turn.tags if not tag.startswith(COUNSEL)]
     if RIGHT in tags:
         thought, _ = counsel_in(turn)
+    if INVALID in tags:  # whatever was said of it
+        tags.append(AIMLESS)
     if not masked:
         tags = [tag for tag in tags if tag != ERROR]
     return Turn(turn.observation, turn.action, thought, turn.reward, turn.events, tuple(tags))
@@ -120,7 +123,7 @@ def _once(turns: Sequence[Turn]) -> list[Turn]:
     found = []
     for turn in turns:
         reply = turn.observation, turn.thought, turn.action
-        if ERROR not in turn.tags:
+        if not {ERROR, UNJUDGED}.intersection(turn.tags):
             turn = replace(turn, tags=(*turn.tags, AIMLESS)) if reply in seen else turn
             seen.add(reply)
         found.append(turn)

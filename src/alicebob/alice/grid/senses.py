@@ -50,7 +50,7 @@ class Senses:
     """The state of one episode as Alice sees it, and the evidence it gives.
 
     What it begins with she takes for her vitals, and how much for what is full; of what was
-    `granted` to begin with, only what is known to be a vital is one.
+    `granted` to begin with, only what is known to be a vital is one, once any is known.
     """
 
     def __init__(
@@ -67,7 +67,8 @@ class Senses:
         self.info = info
         self._heals = "heal" not in without  # a prior
         known = knowledge.vitals
-        full = {n: known.get(n, 0) if n in granted else a for n, a in info["inventory"].items()}
+        doubted = granted if known else ()
+        full = {n: known.get(n, 0) if n in doubted else a for n, a in info["inventory"].items()}
         self.full = {name: amount for name, amount in full.items() if amount > 0}
         self.vitals = list(self.full)
         if not granted:

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from alicebob.alice.correct import Judged
-from alicebob.alice.model.asking import Answer, one_line, prompt, read_as
+from alicebob.alice.model.asking import LONGEST, Answer, one_line, prompt, read_as
 from alicebob.alice.model.role import Role
 from alicebob.alice.model.shapes import line, record
 from alicebob.alice.model.transcript import quoted, shown
@@ -22,12 +22,13 @@ from alicebob.alice.room import Counsel, Watch
 from alicebob.envs import World
 from alicebob.envs.hooks import FREE, actions_of
 from alicebob.policies import Live, Reply
+from alicebob.policies.conversation import parse_reply, write_reply
 from alicebob.sight import as_shown
 from alicebob.trace import MENDED
 
 __all__ = ["Correcting"]
 
-MOST = 200  # characters of a thought, and of an action
+MOST = 200  # characters of a thought, and of an action in which something is free
 SHOWN = 6  # turns of what was done so far
 
 
@@ -36,14 +37,14 @@ class Correction(Answer):
 
     right: bool
     thought: str = Field("", max_length=MOST)
-    action: str = Field("", max_length=MOST)
+    action: str = ""
 
 
 class Correcting:
     """The teacher that plays a role; `watch` makes the senses for an episode."""
 
     def __init__(self, role: Role, world: World, watch: Callable[[Live], Watch]) -> None:
-        self._chat, self._actions, self._watch = role.chat(), actions_of(world()), watch
+        self._chat, self._actions, self._watch = role.shared(), actions_of(world()), watch
         self._watches: dict[int, Watch] = {}
 
     def start(self, wave: Sequence[Live]) -> None:
@@ -64,8 +65,8 @@ class Correcting:
             try:
                 found[number] = _judged(answer.text, replies[number], offered[number])
             except ValueError as error:
-                repair = prompt("repair", reason=str(error))
-                again[number] = [asked[number], answer.text or "(nothing)", repair]
+                said = answer.text[:LONGEST] or "(nothing)"
+                again[number] = [asked[number], said, prompt("repair", reason=str(error))]
         order = sorted(again)
         mended = self._chat.answers([again[n] for n in order], [forms[n] for n in order])
         for place, answer in mended if order else ():
@@ -104,18 +105,20 @@ def _question(live: Live, reply: Reply, offered: Sequence[str]) -> str:
 
 def _form(offered: Sequence[str], his: str) -> dict[str, Any]:
     """Return the schema of an answer: another action than his, of those that there are."""
-    whole = [each for each in offered if FREE not in each and each.lower() != his.lower()]
+    whole = [each for each in offered if FREE not in each and _plain(each) != _plain(his)]
     kinds: list[dict[str, Any]] = [{"enum": whole}] if whole else []
     kinds += [{**line(1, MOST), "pattern": _pattern(each)} for each in offered if FREE in each]
+    right = record(right=True, thought="", action="")
+    if offered and not kinds:  # his is the only one
+        return right
     action = {"anyOf": kinds} if kinds else line(1, MOST)
-    wrong = record(right=False, thought=line(1, MOST), action=action)
-    return {"anyOf": [record(right=True, thought="", action=""), wrong]}
+    return {"anyOf": [right, record(right=False, thought=line(1, MOST), action=action)]}
 
 
 def _pattern(action: str) -> str:
     """Return a regular expression for an action in which something is free."""
-    before, _, after = action.partition(FREE)
-    return f"^{re.escape(before)}[^\\x00-\\x1f\\x7f-\\x9f\\[\\]]+{re.escape(after)}$"
+    parts, some = map(re.escape, action.split(FREE)), r"[^\x00-\x1f\x7f-\x9f\[\]]+"
+    return f"^{some.join(parts)}$"
 
 
 def _judged(text: str, reply: Reply, offered: Sequence[str], tags: tuple[str, ...] = ()) -> Judged:
@@ -128,16 +131,29 @@ def _judged(text: str, reply: Reply, offered: Sequence[str], tags: tuple[str, ..
         his = Counsel(reply.action, reply.thought, tags)
         return Judged(his, his)
     one_line(said.thought)
-    one_line(said.action)
-    thought, action = " ".join(said.thought.split()), " ".join(said.action.split())
-    if action.lower() == reply.action.lower():
+    hers = Counsel(_named(said.action, offered), " ".join(said.thought.split()), tags)
+    if _plain(hers.action) == _plain(reply.action):
         raise ValueError("The action is the one that is judged wrong; name another.")
-    if offered and not any(_is(action, each) for each in offered):
+    thought, action = parse_reply(write_reply(hers.thought, hers.action))
+    if (thought, _plain(action)) != (hers.thought, _plain(hers.action)):
+        raise ValueError("The thought and the action must not hold 'Action:' or 'Thought:'.")
+    return Judged(hers, None)
+
+
+def _named(said: str, offered: Sequence[str]) -> str:
+    """Return an action of those that there are, in their spelling; raises ValueError for none."""
+    for each in offered:
+        if FREE not in each and _plain(each) == _plain(said):
+            return each
+    one_line(said)
+    action = " ".join(said.split())
+    free = [each for each in offered if FREE in each]
+    if FREE in action or (
+        offered and not any(re.fullmatch(_pattern(each), action, re.IGNORECASE) for each in free)
+    ):
         raise ValueError("The action is none of those that there are.")
-    return Judged(Counsel(action, thought, tags), None)
+    return action
 
 
-def _is(action: str, offered: str) -> bool:
-    if FREE in offered:
-        return re.fullmatch(_pattern(offered), action, re.IGNORECASE) is not None
-    return action.lower() == offered.lower()
+def _plain(action: str) -> str:
+    return " ".join(action.split()).lower()

@@ -35,7 +35,7 @@ def asking(role: Role) -> Queries:
 
     Where it answers with none the embedded one stands in, which is told on stderr once.
     """
-    chat, form = role.chat(), record(query=line(1, MOST))
+    chat, form = role.shared(), record(query=line(1, MOST))
     said: list[str] = []
 
     def ask(lives: Sequence[Live]) -> list[str]:

@@ -8,7 +8,10 @@ Alice is asked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +21,13 @@ from alicebob.envs.hooks import actions_of
 from alicebob.errors import UsageError
 from alicebob.policies import Policy
 from alicebob.policies.address import address
-from alicebob.policies.chat import Chat, ServedChat
+from alicebob.policies.answer import Completion
+from alicebob.policies.chat import Chat, Form, Question, ServedChat
 from alicebob.policies.conversation import Conversation
 from alicebob.policies.endpoint import Endpoint, Limits
 from alicebob.policies.server import Server
 from alicebob.policies.template import Template
+from alicebob.rollout import Actor
 from alicebob.settings import Params
 
 __all__ = ["Role"]
@@ -34,6 +39,26 @@ PRICES = f"{WHERE}_PRICES"  # of a million tokens read and written, "0.15 0.60"
 #: Tokens of a reply in play, at most: one that is served may think before it; here it is a thought
 #: of which 400 characters are kept, and an action.
 SPOKEN, WRITTEN = 256, 96
+FEW = 8  # episodes in which a served model is asked at each turn, at once
+
+
+_one_by_one = threading.Lock()
+_chats: dict[str, Chat] = {}
+
+
+class _InTurn:
+    """A chat that threads share: one here answers one thread after the other."""
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+        self._lock = nullcontext() if isinstance(chat, ServedChat) else threading.Lock()
+
+    def answers(
+        self, questions: Sequence[Question], forms: Sequence[Form] = ()
+    ) -> Iterator[tuple[int, Completion]]:
+        """Answer all at once; see `Chat`."""
+        with self._lock:
+            return iter([*self._chat.answers(questions, forms)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +127,23 @@ class Role:
                 cost,
             ),
             ledger=self.ledger,
+        )
+
+    def shared(self) -> Chat:
+        """Return what answers single questions, one for all threads of this process."""
+        with _one_by_one:
+            return _chats.setdefault(repr(self), _InTurn(self.chat()))
+
+    def alongside(self, actor: Actor) -> Actor:
+        """Return who plays as an actor does while this model is asked at each turn.
+
+        A served one is asked from one process, since its caps and its ledger are one, and about few
+        episodes at once, since what was answered is kept when an episode ends.
+        """
+        if not self.served:
+            return actor
+        return replace(
+            actor, workers=actor.workers if actor.threads else 1, width=min(actor.width, FEW)
         )
 
     def chat(self) -> Chat:

@@ -98,10 +98,11 @@ class ShopGuide:
             for name, value in asked.items()
             if value and str(chosen.get(name, "")).lower() != value
         }
-        if not lacking and not self._acts:
-            lacking = {n: some for n, some in groups.items() if not asked[n] and n not in chosen}
-            return [*_chosen(lacking), buy]
-        return _chosen(lacking) or [buy]
+        options = _chosen(lacking)
+        if not self._acts:
+            spare = {n: some for n, some in groups.items() if not asked[n] and n not in chosen}
+            options += _chosen(spare)
+        return options if lacking else [*options, buy]
 
     def _offers(self, page: Page, wish: str, limit: float) -> list[Counsel]:
         wanted = _words(wish)
