@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from alicebob.cli import main
 from alicebob.cli.pairs import pairs
 from alicebob.errors import UnknownName, UsageError
-from alicebob.experiment import arms
+from alicebob.experiment import arms, presets
 from alicebob.experiment.arms import Arm, arms_of
 from alicebob.experiment.compare import Compared
 
@@ -100,9 +100,27 @@ def test_an_arm_is_a_method_for_each_round_or_one_for_all(project):
     assert (named.label, dict(named.settings)) == ("low", {"train.epochs": 2})
 
 
-def test_shipped_comparisons_name_methods_and_parameters_that_there_are(project):
+@pytest.mark.parametrize("preset", ["laptop", "webshop"])
+def test_shipped_comparisons_name_methods_and_parameters_that_there_are(project, preset):
+    presets.apply(preset)
     for name in arms.known():
-        assert len(arms_of([name], pairs)) > 2
+        found = arms_of([name], pairs)
+        assert len(found) > 2
+        for arm in found:
+            arm.check()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("exif bob.context=900", "train.pack_tokens must be at least bob.context"),
+        ("exif train.epoch=2", "Unknown parameter 'train.epoch'"),
+    ],
+)
+def test_an_arm_that_cannot_run_is_told_before_any_is_queued(project, words, told, monkeypatch):
+    monkeypatch.setattr(arms, "_dvc", lambda *words: pytest.fail("something was queued"))
+    with pytest.raises(UsageError, match=f"The arm 'odd' cannot run: .*{told}"):
+        arms.queue(arms_of(["exif", f"odd: {words}"], pairs), [1])
 
 
 @pytest.mark.parametrize(

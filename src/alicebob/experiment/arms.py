@@ -28,7 +28,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from alicebob.errors import AliceBobError, UsageError
-from alicebob.experiment.params import read_yaml
+from alicebob.experiment.params import Experiment, read_yaml
+from alicebob.experiment.plan import check
 from alicebob.experiment.tree import ROOT_ROUND
 from alicebob.methods import method
 
@@ -62,6 +63,19 @@ class Arm:
         shared = {n: v for n, v in read_yaml().items() if n not in ("seed", "method", "rounds")}
         told = json.dumps([shared, self.methods, dict(self.settings)], sort_keys=True, default=str)
         return f"{self.label}.s{seed}.{hashlib.sha256(told.encode()).hexdigest()[:6]}"
+
+    def check(self) -> None:
+        """Check the parameters of its rounds; raises UsageError, naming the arm."""
+        data = read_yaml()
+        for name, value in self.settings.items():
+            block, _, key = name.partition(".")
+            data[block] = {**(data.get(block) or {}), key: value} if key else value
+        pairs = zip([ROOT_ROUND, *self.rounds], self.methods, strict=False)
+        tree = dict(zip(self.rounds, ({"prev": p, "method": m} for p, m in pairs), strict=True))
+        try:
+            check((), Experiment(data={**data, "rounds": tree}))
+        except UsageError as error:
+            raise UsageError(f"The arm {self.label!r} cannot run: {error}") from None
 
     def overrides(self, seed: int) -> list[str]:
         """Return what `dvc exp run -S` is told, in Hydra's grammar."""
@@ -197,8 +211,11 @@ def _status() -> dict[str, str]:
 def queue(arms: Sequence[Arm], seeds: Sequence[int]) -> list[str]:
     """Queue what is neither finished nor queued, seed by seed; return the names of it.
 
-    Raises UsageError where there is no commit to run from, AliceBobError where DVC refuses.
+    Raises UsageError where there is no commit to run from or an arm's parameters will not do, and
+    AliceBobError where DVC refuses.
     """
+    for arm in arms:
+        arm.check()
     there = {*revisions(), *(n for n, state in _status().items() if state in UNDER_WAY)}
     added = []
     for seed in seeds:

@@ -71,11 +71,12 @@ def schema(methods: tuple[str, ...]) -> type[Params]:
 class Experiment:
     """The parameters of a file: its tree of rounds, and what each of them has.
 
-    Raises UsageError where the file cannot be read or its rounds are no tree.
+    `data` is what it would hold, by default what it does. Raises UsageError where the file cannot
+    be read or its rounds are no tree.
     """
 
-    def __init__(self, path: Path = PATH) -> None:
-        self.path, self.data = path, read_yaml(path)
+    def __init__(self, path: Path = PATH, data: dict[str, Any] | None = None) -> None:
+        self.path, self.data = path, read_yaml(path) if data is None else data
         self.rounds = tree(self.data, path)
         self.shared = {name: value for name, value in self.data.items() if name != "rounds"}
 
