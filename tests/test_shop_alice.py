@@ -1,3 +1,4 @@
+import functools
 import json
 import re
 from collections import Counter
@@ -200,7 +201,7 @@ def test_she_says_where_she_cannot_shop(crafter):
 
 def test_whoever_explores_her_memory_grows(shop):
     task = Task("a", 3, options=task_free(shop, "I like tea."), max_turns=12)
-    policy = Watched(RandomPolicy(), ROOM.watch)
+    policy = Watched(RandomPolicy(), functools.partial(ROOM.watch, ROOM.memory()))
     (episode,) = play([shop], policy, [task], "webshop")
     memory = Memory.from_json(episode.meta["evidence"])
     assert memory.episodes == 1

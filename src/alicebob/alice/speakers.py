@@ -7,7 +7,6 @@ Invariant: whoever does a verb takes the same and returns the same. Does not: ch
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +23,11 @@ from alicebob.envs import World
 from alicebob.envs.hooks import Trial, task_free
 from alicebob.errors import UsageError
 from alicebob.figures import share
-from alicebob.progress import Bar, tell
+from alicebob.progress import Bar
 from alicebob.retrieval.documents import Document
 from alicebob.rollout import Actor, workers
 from alicebob.settings import Params
-from alicebob.trace import MENDED, OPEN_PLAY, UNJUDGED, Episode, Skill
+from alicebob.trace import OPEN_PLAY, Episode, Skill
 
 if TYPE_CHECKING:
     from alicebob.alice.model.role import Role
@@ -341,18 +340,9 @@ class Spoken:
 
     def taught(self, episodes: Sequence[Episode]) -> dict[str, Any]:
         """Return how many steps the model was asked about, and what became of its answers."""
-        from alicebob.alice.model.asking import note
+        from alicebob.alice.model.correct import taught
 
-        tags = Counter(tag for episode in episodes for turn in episode.turns for tag in turn.tags)
-        asked, lost = sum(len(episode.turns) for episode in episodes), tags[UNJUDGED]
-        if lost or tags[MENDED]:
-            note(self.scratch / "asked" / "repair.json")
-        if 2 * lost > asked:
-            tell(
-                f"Warning: alice.model said nothing of use of {lost} of {asked} of Bob's steps; it "
-                "may be too weak for this part, or alice.max_new_tokens too few."
-            )
-        return {"correct": {"asked": asked, "repaired": tags[MENDED], "rejected": lost}}
+        return {"correct": taught(episodes, self.scratch / "asked")}
 
 
 def _lost(what: str, before: Sequence[Skill], after: Sequence[Skill]) -> dict[str, int]:

@@ -8,13 +8,15 @@ room's senses, so that it teaches what it would have taught the embedded Alice. 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from alicebob.alice.correct import Judged
-from alicebob.alice.model.asking import LONGEST, Answer, one_line, prompt, read_as
+from alicebob.alice.model.asking import LONGEST, Answer, note, one_line, prompt, read_as
 from alicebob.alice.model.role import Role
 from alicebob.alice.model.shapes import line, record
 from alicebob.alice.model.transcript import quoted, shown
@@ -23,10 +25,11 @@ from alicebob.envs import World
 from alicebob.envs.hooks import FREE, actions_of
 from alicebob.policies import Live, Reply
 from alicebob.policies.conversation import parse_reply, write_reply
+from alicebob.progress import tell
 from alicebob.sight import as_shown
-from alicebob.trace import MENDED
+from alicebob.trace import MENDED, UNJUDGED, Episode
 
-__all__ = ["Correcting"]
+__all__ = ["Correcting", "taught"]
 
 MOST = 200  # characters of a thought, and of an action in which something is free
 SHOWN = 6  # turns of what was done so far
@@ -90,6 +93,23 @@ class Correcting:
         """Return the actions that there are at a turn, as they are shown there."""
         actions = live.info.get("admissible_actions", self._actions)
         return [as_shown(action, live.observation) for action in actions]
+
+
+def taught(episodes: Sequence[Episode], folder: Path) -> dict[str, int]:
+    """Return how many steps were asked about, and what became of the answers.
+
+    A prompt for repair that was used is noted in `folder`; a warning says that most was lost.
+    """
+    tags = Counter(tag for episode in episodes for turn in episode.turns for tag in turn.tags)
+    asked, lost = sum(len(episode.turns) for episode in episodes), tags[UNJUDGED]
+    if lost or tags[MENDED]:
+        note(folder / "repair.json")
+    if 2 * lost > asked:
+        tell(
+            f"Warning: alice.model said nothing of use of {lost} of {asked} of Bob's steps; it may "
+            "be too weak for this part, or alice.max_new_tokens too few."
+        )
+    return {"asked": asked, "repaired": tags[MENDED], "rejected": lost}
 
 
 def _question(live: Live, reply: Reply, offered: Sequence[str]) -> str:
