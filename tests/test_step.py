@@ -34,7 +34,16 @@ from alicebob.policies.local import Local
 from alicebob.policies.models import load_base
 from alicebob.rollout import Actor, play, play_all
 from alicebob.settings import Skills
-from alicebob.trace import AIMLESS, CORRECTED, CORRECTION, ERROR, REFLECTION, RIGHT, Outcome
+from alicebob.trace import (
+    AIMLESS,
+    CORRECTED,
+    CORRECTION,
+    ERROR,
+    REFLECTION,
+    RIGHT,
+    UNJUDGED,
+    Outcome,
+)
 
 CRAFTER = World("crafter", {"observation": "compact", "limit": "balrog"})
 SHOP = World("webshop", {"catalogue": "generated:600", "observation": "compact"})
@@ -478,11 +487,18 @@ def test_a_round_of_step_goes_on_from_one_of_exif(preset, more, tmp_path):
     assert repro(tmp_path)[-1] == "feedback@r002"
     assert repro(tmp_path) == []
     report = json.loads((tmp_path / "data/skills/r002/report.json").read_text())
-    assert report["turns"][ERROR] > 0
     assert report["dropped"] == {}
     assert report["skills"][CORRECTED] == report["kept"] > 0
+    metrics = json.loads((tmp_path / "metrics/r002.json").read_text())
+    assert metrics["budget"]["explore.prompt_tokens"] > 0
+    told = json.loads((tmp_path / "data/episodes/r002/report.json").read_text()).get("correct")
+    if more:  # whatever she says, who knows nothing
+        asked = metrics["budget"]["explore.env_steps"]
+        assert sum(report["turns"].values()) == told["asked"] == asked
+        assert report["turns"].get(UNJUDGED, 0) == told["rejected"] < asked
+        return
+    assert told is None
+    assert report["turns"][ERROR] > 0
     rows = json.loads((tmp_path / "models/bob/r002/report.json").read_text())["rows at hand"]
     kinds = {kind.split()[0] for kind in rows}
     assert kinds > {CORRECTED}  # and her own skills
-    metrics = json.loads((tmp_path / "metrics/r002.json").read_text())
-    assert metrics["budget"]["explore.prompt_tokens"] > 0
