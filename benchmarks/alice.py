@@ -216,13 +216,12 @@ class Both:
         return self.model.close(live)
 
 
-def corrected(
-    round_: Round, role: Role, loaded: Callable[[], Any], count: int, folder: Path
-) -> dict[str, Any]:
+def corrected(round_: Round, role: Role, loaded: Callable[[], Any], count: int) -> dict[str, Any]:
     """Let the model judge the steps of random play in four worlds, after each mistake its own."""
-    begun = time.process_time()
     model = Correcting(role, WORLD, functools.partial(ROOM.watch, round_.memory))
-    model._chat._load = loaded
+    model._chat._chat._load = loaded  # what threads share is around it
+    model._chat._chat._ready()  # what loading takes is no question's
+    begun = time.process_time()
     both = Both(model, Guided(functools.partial(ROOM.guide, round_.memory, ())))
     told = next(trial for trial in suite_of(WORLD()) if trial.name == "collect_wood").instruction
     tasks = [Task(f"c{n}", n, told, max_turns=-(-count // 4)) for n in range(4)]
@@ -280,7 +279,7 @@ def main(
                 shown(verb, explored(role, 2 * questions, folder), details)
                 continue
             if verb == "correct":
-                shown(verb, corrected(round_, role, loaded, 2 * questions, folder), details)
+                shown(verb, corrected(round_, role, loaded, 2 * questions), details)
                 continue
             chat: Any = role.chat()
             chat._load = loaded
