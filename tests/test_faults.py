@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures.process import _ExecutorManagerThread
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from types import SimpleNamespace
@@ -91,23 +92,37 @@ def test_ctrl_c_while_workers_start_ends_all_without_a_traceback(tmp_path, momen
 
 def test_a_signal_another_thread_takes_waits_until_the_worker_is_started(monkeypatch):
     done = []
+    whole = SpawnProcess.start
 
     def start(self):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.05)
         done.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()) >= {signal.SIGINT})
+        whole(self)
 
     monkeypatch.setattr(SpawnProcess, "start", start)
     over = threading.Event()
     other = threading.Thread(target=over.wait)
     other.start()
     try:
-        with pytest.raises(KeyboardInterrupt):
-            pool(1).submit(print)
+        with pytest.raises(KeyboardInterrupt), pool(1) as hands:
+            hands.submit(print)
     finally:
         over.set()
         other.join()
     assert done == [True]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_while_the_pool_starts_its_thread_waits_and_the_pool_ends(monkeypatch):
+    class Interrupted(_ExecutorManagerThread):
+        def start(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            super().start()
+
+    monkeypatch.setattr("concurrent.futures.process._ExecutorManagerThread", Interrupted)
+    with pytest.raises(KeyboardInterrupt), pool(1) as hands:
+        hands.submit(print)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

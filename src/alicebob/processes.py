@@ -47,13 +47,11 @@ class _Worker(SpawnProcess):
     """A process that no signal reaches before it has said, in `_begin`, what it makes of them."""
 
     def start(self) -> None:
-        """Start it whole: a signal meanwhile is answered afterwards, or it would read half."""
-        with _postponed():
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)  # which it is handed
-            try:
-                super().start()
-            finally:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)  # which it is handed
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -101,7 +99,13 @@ class _Future(Future[Any]):
 
 class _Pool(ProcessPoolExecutor):
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future = super().submit(fn, *args, **kwargs)
+        """Hand it over whole, which may start workers: a signal meanwhile is answered afterwards.
+
+        Else a worker would read half of what it is handed, or the thread that waits for all would
+        be there and not started, and could not be joined.
+        """
+        with _postponed():
+            future = super().submit(fn, *args, **kwargs)
         future.__class__ = _Future
         return future
 
