@@ -435,7 +435,7 @@ def test_what_became_of_a_models_answers_is_shown_with_the_rounds_figures(projec
     tally = {"asked": 20, "repaired": 3, "rejected": 7}
     agree = {"both": 4, "neither": 5, "judge_only": 3, "environment_only": 1}
     report("episodes", "report.json", {"turns": tally | {"asked": 100, "repaired": 0}})
-    report("skills", "report.json", {"instruction": tally, "agree": share(8, 10)})
+    report("skills", "report.json", {"instruction": tally | {"refused": []}, "agree": share(8, 10)})
     report("feedback", "asked.json", {"judge": tally | {"agreement": agree}})
     shown = rows(run("round", "show", "r001").stdout)
     assert shown["explore"].split()[1:3] == ["100", "0.93"]
@@ -445,7 +445,8 @@ def test_what_became_of_a_models_answers_is_shown_with_the_rounds_figures(projec
     assert "  0.8 [" in shown["label"]
     assert f"  {9 / 13:.4g} [" in shown["judge"]
     assert "think" not in shown
-    assert "data/skills/r001/report.json" in run("round", "show", "r001").stdout
+    told = run("round", "show", "r001").stdout
+    assert "With what was refused, and why: data/skills/r001/report.json\n" in told
     values = reading.read("r001", Lock()).values
     assert values["spoken/label.rejected"] == 0.35
     assert values["spoken/judge.asked"] == 20

@@ -32,7 +32,6 @@ REPORTS = {
     "judge": ("feedback", "asked.json", "judge", "feedback"),
     "advise": ("feedback", "asked.json", "feedback", "feedback"),
 }
-BY_TURN = "correct"  # of which each turn says what came of it, and nothing else is kept
 SHARES = ("whole", "mended", "rejected", "agreement")
 
 
@@ -44,16 +43,26 @@ def spoken(round_id: str) -> dict[str, dict[str, Any]]:
     DamagedData, naming the file, where a report is not what a stage writes.
     """
     found = {}
-    for verb, (kind, name, key, stage) in REPORTS.items():
-        path = place(kind, round_id) / name
-        mend = f"run 'dvc repro {address(stage, round_id)}' to make it again"
-        report = read_json(path, mend) if path.exists() else {}
+    for verb, (_, _, key, stage) in REPORTS.items():
+        mend = _mend(stage, round_id)
+        path, report = _report(verb, round_id)
         if key in report:
             try:
                 found[verb] = _shares(report[key], report.get("agree") if verb == "label" else None)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise DamagedData(f"{path} is damaged ({key}: {error!r}); {mend}.") from error
     return found
+
+
+def _report(verb: str, round_id: str) -> tuple[Path, dict[str, Any]]:
+    """Return a verb's report and where it is; an empty one where there is none."""
+    kind, name, _, stage = REPORTS[verb]
+    path = place(kind, round_id) / name
+    return path, read_json(path, _mend(stage, round_id)) if path.exists() else {}
+
+
+def _mend(stage: str, round_id: str) -> str:
+    return f"run 'dvc repro {address(stage, round_id)}' to make it again"
 
 
 def _shares(tally: Mapping[str, Any], agree: Any) -> dict[str, Any]:
@@ -79,7 +88,9 @@ def told(round_id: str) -> str:
             cells = [_cell(told[name]) if name in told else "-" for name in SHARES]
             rows.append([verb, str(told["asked"]), *cells])
         parts.append(aligned(rows))
-        paths = dict.fromkeys(str(_report(verb, round_id)) for verb in found if verb != BY_TURN)
+        reports = {verb: _report(verb, round_id) for verb in found}
+        keeping = (verb for verb in found if "refused" in reports[verb][1][REPORTS[verb][2]])
+        paths = dict.fromkeys(str(reports[verb][0]) for verb in keeping)
         parts += [f"With what was refused, and why: {', '.join(paths)}"] if paths else []
     return "\n\n".join("\n".join(map(printable, part.splitlines())) for part in parts)
 
@@ -91,8 +102,3 @@ def main(name: str) -> bool:
 
 def _cell(figure: Mapping[str, Any]) -> str:
     return interval(figure) if figure["mean"] is not None else "-"
-
-
-def _report(verb: str, round_id: str) -> Path:
-    kind, name, _, _ = REPORTS[verb]
-    return place(kind, round_id) / name
