@@ -1,7 +1,8 @@
 """Costs: what the verbs of Alice ask of a language model in a round, at most, before anything runs.
 
-Counts are bounds, by what the parameters allow; a token is taken for three characters. Does not:
-run a model, or know a server's tokenizer.
+Counts are bounds, by what the parameters allow, where every first answer will do: one asked for
+again counts once. A token is taken for three characters. Does not: run a model, or know a server's
+tokenizer.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ def _query(params: Params, env: Any) -> Asked:
 
 
 def _correct(params: Params, env: Any) -> Asked:
-    """Return a request a turn, as long as Bob's episodes may be; what is asked again, not."""
+    """Return a request a turn, as long as Bob's episodes may be."""
     turns = params.explore.episodes * params.explore.max_turns
     shown = QUERIED * (_observation(env) + REPLY) + FRAME
     return Asked(turns, turns * shown, turns * ANSWER)

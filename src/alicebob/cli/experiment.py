@@ -59,9 +59,10 @@ def init(preset: str | None, spec: str | None, settings: dict[str, Any]) -> None
 def estimate(prices: tuple[float, float] | None, device: float | None) -> None:
     """Say what the rounds of params.yaml may take at most; nothing is run.
 
-    Tokens read and written are those of Alice's model. Memory is that of a step of training on a
-    device, without what its library takes; --memory ends in an error where it does not fit. Time is
-    given for stages that have run here before, at their speed then.
+    Tokens read and written are those of Alice's model, where no answer is asked for again. Memory
+    is that of a step of training on a device, without what its library takes; --memory ends in an
+    error where it does not fit. Time is given for stages that have run here before, at their speed
+    then.
     """
     from alicebob.experiment.estimate import estimate as costs
     from alicebob.experiment.estimate import memory, table
