@@ -59,6 +59,7 @@ NEEDS = {
 NOT_RUN = {
     'alicebob compare "exif" "exif exif step" --seeds 1,2,3': "hours; its tests run some",
     "alicebob compare methods": "hours",
+    "alicebob compare methods --seeds 1,2,3": "hours, and 20 minutes where every size is tiny",
     "dvc queue start": "leaves a worker behind",
     "make ui": "serves until it is ended",
     "source .venv/bin/activate": "the environment is the one that runs the tests",
