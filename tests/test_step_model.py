@@ -104,7 +104,9 @@ def test_a_model_judges_every_step_and_what_is_wrong_is_followed_by_its_correcti
     # The last turns are asked about in no order; where his step is her own word, she has another.
     question, body = next(each for each in asked[-3:] if step_in(each[0]) != "move_left")
     assert "> Collect wood." in question
-    assert any(f"> {e.turns[-1].observation.splitlines()[0]}" in question for e in episodes)
+    seen = [f"> {episode.turns[-1].observation.splitlines()[0]}" for episode in episodes]
+    assert any(line in question for line in seen)
+    assert all(any(line in each for each, _ in asked[-3:]) for line in seen)
     assert "Turn 6" in question
     assert "Turn 7" not in question
     form = body["response_format"]["json_schema"]["schema"]

@@ -44,13 +44,13 @@ def spoken(round_id: str) -> dict[str, dict[str, Any]]:
     """
     found = {}
     for verb, (_, _, key, stage) in REPORTS.items():
-        mend = _mend(stage, round_id)
         path, report = _report(verb, round_id)
         if key in report:
             try:
                 found[verb] = _shares(report[key], report.get("agree") if verb == "label" else None)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise DamagedData(f"{path} is damaged ({key}: {error!r}); {mend}.") from error
+                said = f"{path} is damaged ({key}: {error!r}); {_mend(stage, round_id)}."
+                raise DamagedData(said) from error
     return found
 
 
@@ -88,9 +88,8 @@ def told(round_id: str) -> str:
             cells = [_cell(told[name]) if name in told else "-" for name in SHARES]
             rows.append([verb, str(told["asked"]), *cells])
         parts.append(aligned(rows))
-        reports = {verb: _report(verb, round_id) for verb in found}
-        keeping = (verb for verb in found if "refused" in reports[verb][1][REPORTS[verb][2]])
-        paths = dict.fromkeys(str(reports[verb][0]) for verb in keeping)
+        reports = ((*_report(verb, round_id), REPORTS[verb][2]) for verb in found)
+        paths = dict.fromkeys(str(path) for path, said, key in reports if "refused" in said[key])
         parts += [f"With what was refused, and why: {', '.join(paths)}"] if paths else []
     return "\n\n".join("\n".join(map(printable, part.splitlines())) for part in parts)
 
